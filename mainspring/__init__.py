@@ -1,0 +1,52 @@
+"""Mainspring: a whole production ML system in one Python file."""
+
+from mainspring.expressions import Expr as Expr
+from mainspring.expressions import Feature as Feature
+from mainspring.expressions import absolute as abs
+from mainspring.expressions import apply as apply
+from mainspring.expressions import clip as clip
+from mainspring.expressions import day_of_week as day_of_week
+from mainspring.expressions import hour as hour
+from mainspring.expressions import log1p as log1p
+from mainspring.features.aggregate import count as count
+from mainspring.features.aggregate import first as first
+from mainspring.features.aggregate import last as last
+from mainspring.features.aggregate import max as max
+from mainspring.features.aggregate import mean as mean
+from mainspring.features.aggregate import min as min
+from mainspring.features.aggregate import std as std
+from mainspring.features.aggregate import sum as sum
+from mainspring.features.view import FeatureView as FeatureView
+from mainspring.models.gate import beats as beats
+from mainspring.models.metrics import accuracy as accuracy
+from mainspring.models.metrics import average_precision as average_precision
+from mainspring.models.metrics import brier as brier
+from mainspring.models.metrics import log_loss as log_loss
+from mainspring.models.metrics import mae as mae
+from mainspring.models.metrics import r2 as r2
+from mainspring.models.metrics import rmse as rmse
+from mainspring.models.metrics import roc_auc as roc_auc
+from mainspring.models.model import Model as Model
+from mainspring.models.rule import Rule as Rule
+from mainspring.monitoring.monitor import Monitor as Monitor
+from mainspring.monitoring.monitor import drift as drift
+from mainspring.retraining.trigger import Retraining as Retraining
+from mainspring.retraining.trigger import drifted as drifted
+from mainspring.retraining.trigger import every as every
+from mainspring.retraining.trigger import new_labels as new_labels
+from mainspring.retraining.trigger import worse as worse
+from mainspring.serving.endpoint import Canary as Canary
+from mainspring.serving.endpoint import Endpoint as Endpoint
+from mainspring.sources.source import Column as Column
+from mainspring.sources.source import Source as Source
+from mainspring.sources.source import column as column
+from mainspring.sources.source import event_time as event_time
+from mainspring.system import System as System
+from mainspring.training.label import Label as Label
+from mainspring.training.training_set import TrainingSet as TrainingSet
+from mainspring.windows import days as days
+from mainspring.windows import hours as hours
+from mainspring.windows import minutes as minutes
+from mainspring.windows import seconds as seconds
+
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+"""The one clock: nothing else in Mainspring reads wall time.
+
+Times are integers: microseconds since 1970-01-01 UTC. `SystemClock` is the time of day, `VirtualClock` stands still
+until it is moved (replay, tests), `AcceleratedClock` runs faster than the world from an anchor that several processes share.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from mainspring.errors import InvalidTime
+
+SECOND = 1_000_000
+NEVER = -(2**63)  # the NULL of times
+
+
+class Clock(Protocol):
+    """What tells the time, in microseconds since 1970-01-01 UTC."""
+
+    def now(self) -> int: ...
+
+    def wait(self, seconds: float) -> None:
+        """Sleeps for real seconds; a virtual clock returns at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The time of day.
+
+    Example:
+        >>> SystemClock().now() > parse_time("2024-01-01")
+        True
+    """
+
+    def now(self) -> int:
+        return time.time_ns() // 1000
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(slots=True)
+class VirtualClock:
+    """A clock that stands still until it is moved, and never goes back.
+
+    Example:
+        >>> clock = VirtualClock(parse_time("2013-01-01"))
+        >>> clock.move_to(parse_time("2013-01-02"))
+        >>> format_time(clock.now())
+        '2013-01-02 00:00:00'
+    """
+
+    at: int
+
+    def now(self) -> int:
+        return self.at
+
+    def move_to(self, at: int) -> None:
+        """Moves to `at`; earlier times are ignored, as time does not go back."""
+        self.at = max(self.at, at)
+
+    def wait(self, seconds: float) -> None:
+        del seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratedClock:
+    """A clock that showed `virtual` when the time of day was `wall`, and runs `speed` times as fast.
+
+    The three numbers are the whole state, so processes that share them share the clock, also across restarts.
+    """
+
+    virtual: int
+    wall: int
+    speed: float
+
+    @classmethod
+    def starting(cls, virtual: int, speed: float) -> AcceleratedClock:
+        """A clock that shows `virtual` now."""
+        return cls(virtual, SystemClock().now(), speed)
+
+    def now(self) -> int:
+        return self.virtual + int((SystemClock().now() - self.wall) * self.speed)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def parse_time(text: str | datetime) -> int:
+    """Microseconds of an ISO date or time; without a zone it is UTC.
+
+    Raises:
+        InvalidTime: the text is no ISO date or time.
+
+    Example:
+        >>> parse_time("1970-01-01T00:00:01")
+        1000000
+    """
+    try:
+        moment = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidTime(text=str(text)) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def format_time(at: int) -> str:
+    """`at` for a person, in UTC to the second.
+
+    Example:
+        >>> format_time(0)
+        '1970-01-01 00:00:00'
+    """
+    return as_datetime(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def as_datetime(at: int) -> datetime:
+    """`at` as an aware `datetime` in UTC."""
+    return EPOCH + timedelta(microseconds=at)
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
