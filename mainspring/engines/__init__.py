@@ -1,0 +1,1 @@
+"""Engines: what computes over tables, one file per library."""

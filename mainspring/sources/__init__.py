@@ -1,0 +1,1 @@
+"""Sources: typed feeds of rows, their contracts, quarantine, tables and the log."""

@@ -1,0 +1,70 @@
+"""What stands in the log: one record per event, and per answered request, whose row is an event of its source too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from mainspring.expressions import kind_of
+from mainspring.sources.source import Source
+from mainspring.sources.table import LIVE, arrow_schema
+from mainspring.vectors import Vector, from_values, to_arrow
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One row of a source that arrived, and what was answered to it if it was a request.
+
+    Attributes:
+        source: the name of the source.
+        arrival: when it arrived, in microseconds.
+        values: the row, in the order of the source's columns; times in microseconds.
+        answer: what serving answered, in its own terms; None for an event.
+    """
+
+    source: str
+    arrival: int
+    values: list[Any]
+    answer: dict[str, Any] | None = None
+
+
+encode = msgspec.msgpack.Encoder().encode
+_DECODER = msgspec.msgpack.Decoder(Record)
+
+
+def decode(data: bytes) -> Record:
+    """The record of bytes that `encode` made."""
+    return _DECODER.decode(data)
+
+
+Numbered = tuple[int, Record]
+"""A record with its offset in the log."""
+
+
+def rows_of(source: type[Source], records: Iterable[Numbered]) -> pa.Table:
+    """The records of one source as rows of its table."""
+    schema = source.__schema__
+    mine = [(offset, r) for offset, r in records if r.source == schema.id]
+    columns: list[Any] = []
+    for position, column in enumerate(schema.columns.values()):
+        vector = from_values([r.values[position] for _, r in mine], kind_of(column))
+        columns.append(
+            to_arrow(vector, kind_of(column)).cast(arrow_schema(schema).field(position).type)
+        )
+    offsets = np.array([LIVE + offset for offset, _ in mine], np.int64)
+    arrivals = np.array([r.arrival for _, r in mine], np.int64)
+    return pa.table([*columns, offsets, arrivals], schema=arrow_schema(schema))
+
+
+def values_in_order(source: type[Source], row: Mapping[str, Any]) -> list[Any]:
+    """A typed row as a record carries it: in the order of the columns, NULL for what it lacks."""
+    return [row.get(name) for name in source.__schema__.columns]
+
+
+def as_vectors(source: type[Source], row: Mapping[str, Any]) -> dict[str, Vector]:
+    """A typed row as vectors of length 1; NULL for what it lacks."""
+    columns = source.__schema__.columns
+    return {name: from_values([row.get(name)], kind_of(c)) for name, c in columns.items()}
