@@ -1,0 +1,1 @@
+"""Features: the values of a key, as they were known at a time."""

@@ -1,0 +1,108 @@
+"""`FeatureSet`: an ordered list of named values for one kind of request, resolved from what a training set lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainspring.errors import InvalidDeclaration, OutcomeLeak
+from mainspring.expressions import Expr, Feature, Kind, kind_of, leaves
+from mainspring.features.view import FeatureView
+from mainspring.sources.source import Column, Source
+
+Listed = type[FeatureView] | Expr[Any]
+"""What a training set lists: a whole view, one feature, a column of the request, or an expression of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Named values of a request, in order, with what they are computed from.
+
+    Attributes:
+        request: the source whose rows are the requests.
+        names: the name of each value; `expressions` and `kinds` run along.
+        columns: the columns of the request that a caller must send: raw values and entity keys.
+        views: the views whose stored features are read.
+        aggregates: the stored features, each a leaf of some expression.
+    """
+
+    request: type[Source]
+    names: tuple[str, ...]
+    expressions: tuple[Expr[Any], ...]
+    kinds: tuple[Kind, ...]
+    columns: tuple[Column[Any], ...]
+    views: tuple[type[FeatureView], ...]
+    aggregates: tuple[Feature[Any], ...]
+
+    def definition(self) -> dict[str, Any]:
+        """The set as JSON: what its content hash covers."""
+        return {
+            "request": self.request.__schema__.id,
+            "values": {n: _whole(e) for n, e in zip(self.names, self.expressions, strict=True)},
+            "views": {v.__view__.id: v.__view__.definition() for v in self.views},
+        }
+
+
+def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str) -> FeatureSet:
+    """The feature set that `listed` means for the rows of `request`.
+
+    Raises:
+        OutcomeLeak: a value of a row other than the request's own, outside any aggregate.
+        InvalidDeclaration: two values of one name, or a view whose key the request does not carry.
+    """
+    values = list(_flat(listed))
+    names = [v.label for v in values]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice:
+        raise InvalidDeclaration(
+            subject_name=owner, problem=f"{twice!r} is listed twice", at=at, remedy="list it once"
+        )
+    found = _unique(leaf for v in values for leaf in leaves(v))
+    raw = [leaf for leaf in found if isinstance(leaf, Column)]
+    aggregates = [leaf for leaf in found if isinstance(leaf, Feature)]
+    for column in raw:
+        if column.source is not request:
+            raise OutcomeLeak(feature=repr(column), owner=owner, request=request.__name__, at=at)
+    views = _unique(a.view for a in aggregates)
+    keys = [_request_key(view, request, owner, at) for view in views]
+    return FeatureSet(
+        request,
+        tuple(names),
+        tuple(values),
+        tuple(kind_of(v) for v in values),
+        tuple(_unique([*keys, *raw])),
+        tuple(views),
+        tuple(aggregates),
+    )
+
+
+def _flat(listed: Sequence[Listed]) -> Iterable[Expr[Any]]:
+    for item in listed:
+        if isinstance(item, type):
+            yield from item.__view__.features.values()
+        else:
+            yield item
+
+
+def _request_key(
+    view: type[FeatureView], request: type[Source], owner: str, at: str
+) -> Column[Any]:
+    key = view.__view__.key
+    column = request.__schema__.columns.get(key.name)
+    if column is None or column.type is not key.type:
+        raise InvalidDeclaration(
+            subject_name=owner,
+            problem=f"{request.__name__} has no column {key.name!r} ({key.type.__name__}) to look up {view.__name__} by",
+            at=at,
+            remedy=f"add `{key.name}: Column[{key.type.__name__}]` to {request.__name__}, or take the view out",
+        )
+    return column
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    return list({id(item): item for item in items}.values())
+
+
+def _whole(expression: Expr[Any]) -> Any:
+    return expression.body() if isinstance(expression, Feature) else expression.definition()
