@@ -1,0 +1,1 @@
+"""The console: one server-rendered page per noun."""

@@ -1,0 +1,1 @@
+"""Serving: endpoints, the HTTP application, rollout and the prediction log."""

@@ -1,0 +1,1 @@
+"""Training: labels, training sets, splits in time and the tracking of runs."""
