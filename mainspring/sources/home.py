@@ -1,0 +1,62 @@
+"""The home of a system: the folder where its state lives, and the stores and the engine it uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainspring.engines.base import Engine
+from mainspring.engines.urls import connect_engine
+from mainspring.sources.source import Source
+from mainspring.sources.table import Table
+from mainspring.stores.base import Metadata, OnlineStore, TableStore
+from mainspring.stores.urls import connect_metadata, connect_online, connect_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What every part of a running system shares.
+
+    Attributes:
+        folder: where the state is: `tables`, `log`, `online`, `features`, `versions`, `metadata.sqlite`.
+        data: the folder that the sources' URLs are relative to.
+    """
+
+    folder: Path
+    data: Path
+    engine: Engine
+    tables: TableStore
+    metadata: Metadata
+
+    @classmethod
+    def open(cls, folder: Path, data: Path, *, sync: bool = True) -> Home:
+        """Opens a home, which need not exist yet.
+
+        Args:
+            sync: whether commits wait for the disk; a replay can be done again and need not.
+        """
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(
+            folder,
+            data.resolve(),
+            connect_engine(),
+            connect_tables(f"file://{folder / 'tables'}"),
+            connect_metadata(f"sqlite:///{folder / 'metadata.sqlite'}", sync),
+        )
+
+    def table(self, source: type[Source]) -> Table:
+        """The table of a source."""
+        return Table.of(self.tables, source)
+
+    def online(self) -> OnlineStore:
+        """The online store."""
+        return connect_online(f"lmdb://{self.folder / 'online'}")
+
+    def path(self, name: str) -> Path:
+        """A folder of the home."""
+        return self.folder / name
+
+    def close(self) -> None:
+        """Lets go of the metadata store."""
+        self.metadata.close()

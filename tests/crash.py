@@ -1,0 +1,62 @@
+"""Processes that are killed: what was acknowledged before must be there after."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from time import sleep
+from typing import Self
+
+# One interpreter that has imported everything; each life is a fork of it.
+_NURSERY = """
+import os, sys
+program = compile(sys.argv[1], "program", "exec")
+imports = {"ready": lambda: print("ready", flush=True)}
+exec(sys.argv[2], imports)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        exec(program, imports)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Mortal:
+    """A program that can live, and be killed, again and again.
+
+    Args:
+        imports: statements run once, before the first life.
+        program: statements of one life, among them `ready()`; `sys.argv[3:]` are the arguments.
+    """
+
+    def __init__(self, imports: str, program: str, *arguments: str) -> None:
+        self._nursery = subprocess.Popen(
+            [sys.executable, "-c", _NURSERY, program, imports, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def live(self, seconds: float | None = None) -> bool:
+        """One life, killed some seconds after it was ready; whether it ended by itself."""
+        assert self._nursery.stdin and self._nursery.stdout
+        self._nursery.stdin.write("\n")
+        self._nursery.stdin.flush()
+        child = int(self._nursery.stdout.readline())
+        assert self._nursery.stdout.readline() == "ready\n"
+        if seconds is not None:
+            sleep(seconds)
+            os.kill(child, signal.SIGKILL)
+        status = int(self._nursery.stdout.readline())
+        assert status in (0, signal.SIGKILL)
+        return status == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._nursery.communicate()
