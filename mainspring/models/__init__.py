@@ -1,0 +1,1 @@
+"""Fitted versions: how they are fitted, judged, stored, loaded and compared."""
