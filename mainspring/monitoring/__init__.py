@@ -1,0 +1,1 @@
+"""Watching a live system: profiles, drift, performance, incidents."""
