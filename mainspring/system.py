@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from mainspring.errors import DuplicateName, NoSystem, SystemFileMissing, declared_at
 from mainspring.features.view import FeatureView
+from mainspring.graph import Graph, Node, Plan
 from mainspring.models.model import Model
 from mainspring.models.rule import Rule
 from mainspring.monitoring.monitor import Monitor
@@ -21,9 +21,6 @@ from mainspring.serving.endpoint import Endpoint
 from mainspring.sources.source import Source
 from mainspring.training.label import Label
 from mainspring.training.training_set import TrainingSet
-
-Plan = dict[str, Any]
-"""The whole graph as JSON: `{"system": …, "hash": …, "nodes": {"kind:name": {"definition", "needs", "hash"}}}`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,51 +42,52 @@ class System:
     monitors: Sequence[Monitor] = ()
     retraining: Sequence[Retraining] = ()
     at: str = field(default_factory=declared_at, init=False, repr=False)
-    nodes: Mapping[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.graph.plan()
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Every declaration reachable from the roots, each after what it needs."""
         nodes: dict[str, Node] = {}
         for root in (*self.endpoints, *self.monitors, *self.retraining):
-            for node in _with_needs(_node(root)):
+            for node in _with_needs(root):
                 known = nodes.setdefault(node.key, node)
                 if known.declared is not node.declared:
                     raise DuplicateName(kind=node.kind, name=node.name, first=known.at, at=node.at)
-        object.__setattr__(self, "nodes", nodes)
+        return Graph(self.name, nodes)
 
     def plan(self) -> Plan:
-        """The whole graph as JSON: each node's definition, what it needs, and a hash over both."""
-        hashes: dict[str, str] = {}
-        nodes = {n.key: _planned(n, hashes) for n in self.nodes.values()}
-        return {"system": self.name, "hash": _digest(nodes), "nodes": nodes}
-
-    def of_kind(self, kind: type[Any]) -> list[Any]:
-        """The declarations of one kind, in the order in which they are needed."""
-        return [n.declared for n in self.nodes.values() if _is_a(n.declared, kind)]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One declaration in the graph."""
-
-    kind: str
-    name: str
-    declared: Any
-    at: str
-    definition: Mapping[str, Any]
-    needs: tuple[Any, ...]
-
-    @property
-    def key(self) -> str:
-        return f"{self.kind}:{self.name}"
+        """The whole graph as JSON, with column-level lineage: see `mainspring.graph`."""
+        return self.graph.plan()
 
 
 def _node(declared: Any) -> Node:
+    about = _about(declared)
+    needs = tuple(dict.fromkeys(_key(needed) for needed in _needs(declared)))
+    return Node(_kind(declared), _name(declared), declared, about.at, about.definition(), needs)
+
+
+def _about(declared: Any) -> Any:
+    """What holds a declaration's facts: a class keeps them apart, so that any attribute name is free."""
     if isinstance(declared, type):
-        about = declared.__schema__ if issubclass(declared, Source) else declared.__view__
-        kind = "source" if issubclass(declared, Source) else "view"
-        return Node(kind, about.id, declared, about.at, about.definition(), _needs(declared))
-    kind = KIND_NAMES[type(declared)]
-    return Node(kind, declared.name, declared, declared.at, declared.definition(), _needs(declared))
+        return declared.__schema__ if issubclass(declared, Source) else declared.__view__
+    return declared
+
+
+def _key(declared: Any) -> str:
+    return f"{_kind(declared)}:{_name(declared)}"
+
+
+def _kind(declared: Any) -> str:
+    if isinstance(declared, type):
+        return "source" if issubclass(declared, Source) else "view"
+    return KIND_NAMES[type(declared)]
+
+
+def _name(declared: Any) -> str:
+    name: str = _about(declared).id if isinstance(declared, type) else declared.name
+    return name
 
 
 KIND_NAMES: dict[type, str] = {
@@ -133,47 +131,10 @@ def _trigger_needs(retraining: Retraining) -> Iterator[Any]:
             yield trigger.endpoint
 
 
-def _with_needs(node: Node) -> Iterator[Node]:
-    for needed in node.needs:
-        yield from _with_needs(_node(needed))
-    yield node
-
-
-def _planned(node: Node, hashes: dict[str, str]) -> dict[str, Any]:
-    needs = sorted({_node(n).key for n in node.needs})
-    planned = {"definition": node.definition, "needs": needs}
-    hashes[node.key] = _digest([planned, [hashes[key] for key in needs]])
-    return {**planned, "at": Path(node.at).name, "hash": hashes[node.key]}
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _is_a(declared: Any, kind: type[Any]) -> bool:
-    return issubclass(declared, kind) if isinstance(declared, type) else isinstance(declared, kind)
-
-
-def difference(old: Plan | None, new: Plan) -> dict[str, str]:
-    """What changes from one plan to the next: node → `added`, `removed`, `changed` or `rebuilt` (something it needs changed).
-
-    Example:
-        >>> a = {"nodes": {"source:A": {"definition": 1, "hash": "x"}}}
-        >>> difference(a, {"nodes": {"source:A": {"definition": 2, "hash": "y"}}})
-        {'source:A': 'changed'}
-    """
-    before = old["nodes"] if old else {}
-    after = new["nodes"]
-    changes: dict[str, str] = {key: "removed" for key in before if key not in after}
-    for key, node in after.items():
-        if key not in before:
-            changes[key] = "added"
-        elif before[key]["definition"] != node["definition"]:
-            changes[key] = "changed"
-        elif before[key]["hash"] != node["hash"]:
-            changes[key] = "rebuilt"
-    return changes
+def _with_needs(declared: Any) -> Iterator[Node]:
+    for needed in _needs(declared):
+        yield from _with_needs(needed)
+    yield _node(declared)
 
 
 def load(path: Path) -> System:
