@@ -2,7 +2,7 @@
 
 from mainspring.expressions import Expr as Expr
 from mainspring.expressions import Feature as Feature
-from mainspring.expressions import absolute as abs
+from mainspring.expressions import abs as abs
 from mainspring.expressions import apply as apply
 from mainspring.expressions import clip as clip
 from mainspring.expressions import day_of_week as day_of_week

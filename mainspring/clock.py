@@ -1,7 +1,8 @@
 """The one clock: nothing else in Mainspring reads wall time.
 
-Times are integers: microseconds since 1970-01-01 UTC. `SystemClock` is the time of day, `VirtualClock` stands still
-until it is moved (replay, tests), `AcceleratedClock` runs faster than the world from an anchor that several processes share.
+Times are integers: microseconds since 1970-01-01 UTC. `SystemClock` is the time of day,
+`VirtualClock` stands still until it is moved (replay, tests), `AcceleratedClock` runs faster than
+the world from an anchor that several processes share.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ NEVER = -(2**63)  # the NULL of times
 class Clock(Protocol):
     """What tells the time, in microseconds since 1970-01-01 UTC."""
 
+    @property
+    def speed(self) -> float:
+        """How many of its seconds pass in one real second."""
+        ...
+
     def now(self) -> int: ...
 
     def wait(self, seconds: float) -> None:
@@ -35,6 +41,10 @@ class SystemClock:
         >>> SystemClock().now() > parse_time("2024-01-01")
         True
     """
+
+    @property
+    def speed(self) -> float:
+        return 1.0
 
     def now(self) -> int:
         return time.time_ns() // 1000
@@ -56,6 +66,10 @@ class VirtualClock:
 
     at: int
 
+    @property
+    def speed(self) -> float:
+        return 0.0
+
     def now(self) -> int:
         return self.at
 
@@ -69,9 +83,15 @@ class VirtualClock:
 
 @dataclass(frozen=True, slots=True)
 class AcceleratedClock:
-    """A clock that showed `virtual` when the time of day was `wall`, and runs `speed` times as fast.
+    """A clock that shows `virtual` until the time of day is `wall`, and from then on runs `speed`
+    times as fast.
 
-    The three numbers are the whole state, so processes that share them share the clock, also across restarts.
+    The three numbers are the whole state, so processes that share them share the clock, also across
+    restarts.
+
+    Example:
+        >>> AcceleratedClock.starting(parse_time("2013-10-01"), speed=60, after=10).now() ==
+        parse_time("2013-10-01") True
     """
 
     virtual: int
@@ -79,12 +99,12 @@ class AcceleratedClock:
     speed: float
 
     @classmethod
-    def starting(cls, virtual: int, speed: float) -> AcceleratedClock:
-        """A clock that shows `virtual` now."""
-        return cls(virtual, SystemClock().now(), speed)
+    def starting(cls, virtual: int, speed: float, after: float = 0.0) -> AcceleratedClock:
+        """A clock that shows `virtual` now and begins to run `after` real seconds."""
+        return cls(virtual, SystemClock().now() + int(after * SECOND), speed)
 
     def now(self) -> int:
-        return self.virtual + int((SystemClock().now() - self.wall) * self.speed)
+        return self.virtual + int(max(SystemClock().now() - self.wall, 0) * self.speed)
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)

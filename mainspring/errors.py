@@ -1,15 +1,18 @@
 """Every mistake Mainspring knows by name: what is wrong, where, and what to do.
 
-One class per mistake. Its annotated fields are its constructor arguments (keywords), its attributes, and what
-its message is built from; it survives pickling, so it can cross a process and keep its meaning.
+One class per mistake. Its annotated fields are its constructor arguments (keywords), its
+attributes, and what its message is built from; it survives pickling, so it crosses a process and
+keeps its meaning.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, dataclass_transform
+from types import GenericAlias, UnionType
+from typing import Any, ClassVar, Self, dataclass_transform, get_args, get_origin
 
 
 def closest(name: str, options: Iterable[str]) -> str:
@@ -33,7 +36,7 @@ def declared_at() -> str:
 
     It is for messages only; no name and no identity comes from it.
     """
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back and str(frame.f_globals.get("__name__", "")).startswith("mainspring."):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -77,7 +80,7 @@ class MainspringError(Exception):
     @property
     def fields(self) -> dict[str, Any]:
         """The facts that the message is built from."""
-        return dict(self.__dict__)
+        return {n: v for n, v in self.__dict__.items() if n != "__notes__"}
 
     @property
     def subject(self) -> str:
@@ -92,14 +95,16 @@ class MainspringError(Exception):
                 lines.append(f"  {label:<6} {text}")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return f"{self.code}({', '.join(f'{n}={v!r}' for n, v in self.fields.items())})"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.__dict__)
+        return _rebuild, (type(self), self.fields), self.__dict__
 
 
 def _own_fields(cls: type) -> Iterable[str]:
-    return (
-        n for n, t in cls.__dict__.get("__annotations__", {}).items() if "ClassVar" not in str(t)
-    )
+    annotations = inspect.get_annotations(cls)
+    return (name for name, type_ in annotations.items() if "ClassVar" not in str(type_))
 
 
 def _rebuild(cls: type[MainspringError], fields: dict[str, Any]) -> MainspringError:
@@ -116,6 +121,52 @@ class InvalidDeclaration(MainspringError):
     problem: str
     at: str
     remedy: str
+
+
+def expect(declared: Any, **types: type | UnionType | GenericAlias) -> None:
+    """Raise unless each named attribute is of its type; `list[X]` is a list or tuple of X.
+
+    A type checker sees the same before anything runs; this is for those who use none.
+
+    Raises:
+        InvalidDeclaration: one is of another type.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> expect(Fraction(1, 2), numerator=int | None)
+    """
+    for name, wanted in types.items():
+        for misfit in _misfits(getattr(declared, name), wanted):
+            raise InvalidDeclaration(
+                subject_name=_shown(declared),
+                problem=f"{name}= cannot take {_shown(misfit)}",
+                at=getattr(declared, "at", declared_at()),
+                remedy=f"{name}= takes {_type_name(wanted)}",
+            )
+
+
+def _misfits(value: Any, wanted: Any) -> list[Any]:
+    if get_origin(wanted) is not list:
+        return [] if isinstance(value, wanted) else [value]
+    if not isinstance(value, list | tuple):
+        return [value]
+    return [item for item in value if not isinstance(item, *get_args(wanted))]
+
+
+def _shown(value: Any) -> str:
+    """A declaration by its type and name, a constant as it is written."""
+    name = getattr(value, "name", None)
+    if isinstance(name, str):
+        return f"{type(value).__name__} {name!r}"
+    return repr(value) if isinstance(value, str | float | int | None) else type(value).__name__
+
+
+def _type_name(wanted: Any) -> str:
+    """A type as a person says it, without the modules."""
+    if get_origin(wanted) is list:
+        return f"a list of {_type_name(*get_args(wanted))}"
+    names = " | ".join(t.__name__ for t in get_args(wanted) or (wanted,))
+    return names.replace("NoneType", "None")
 
 
 class UnknownName(MainspringError):
@@ -148,7 +199,7 @@ class AmbiguousTruth(MainspringError):
 
     headline = "an expression has no truth value: {expression}"
     where = "{at}"
-    fix = "combine conditions with & | ~ instead of and, or, not; compare with .equals(...) and .is_in(...)"
+    fix = "combine conditions with & | ~, not and, or, not; compare by .equals(…) and .is_in(…)"
     expression: str
     at: str
 
@@ -497,7 +548,7 @@ class FitDied(MainspringError):
 
     headline = "{model}: the fitting process was ended by {signal}"
     where = "{at}"
-    fix = "SIGKILL is most often the system for lack of memory; SIGSEGV a fault in the estimator's library"
+    fix = "SIGKILL is most often lack of memory; SIGSEGV a fault in the estimator's library"
     model: str
     signal: str
     at: str
@@ -546,12 +597,196 @@ class UnloadableArtefact(MainspringError):
 class NoTrainingRows(MainspringError):
     """A training that has nothing to learn from or to be judged on."""
 
-    headline = "training set {training_set!r} has no rows: of its requests {labelled} are labelled, {pending} pending, {censored} censored"
-    where = "{at}     label  {label!r}"
-    fix = "wait until outcomes arrive and mature, check that of= and when= hold the same keys, or give the label a default="
+    headline = (
+        "training set {training_set!r} has {fit} rows to fit on and {judge} to judge on, "
+        "{at_least} and 1 are needed"
+    )
+    where = "{at}     label {label!r}: {labelled} labelled, {pending} pending, {censored} censored"
+    fix = (
+        "wait until outcomes arrive and mature, check that of= and when= hold the same keys, "
+        "or give the label a default="
+    )
     training_set: str
     label: str
+    fit: int
+    judge: int
+    at_least: int
     labelled: int
     pending: int
     censored: int
     at: str
+
+
+class RequestRefused(MainspringError):
+    """A request whose body is not what the endpoint asks for."""
+
+    headline = "{path}: {problem}"
+    fix = "{remedy}"
+    path: str
+    problem: str
+    remedy: str
+
+
+class DeadlineExceeded(MainspringError):
+    """A request that was not answered in time, at an endpoint without a fallback."""
+
+    headline = "endpoint {endpoint!r} did not answer within {timeout_ms:g} ms"
+    fix = "give the endpoint a fallback=, or a longer timeout="
+    endpoint: str
+    timeout_ms: float
+
+
+class NoAnswer(MainspringError):
+    """An endpoint that has neither a champion nor a fallback."""
+
+    headline = "endpoint {endpoint!r} has no champion yet, and no fallback"
+    fix = "train and promote a version, or give the endpoint a fallback="
+    endpoint: str
+
+
+class NotMaterialised(MainspringError):
+    """An online store that does not hold the features that are asked of it."""
+
+    headline = "the online store holds other features ({found}) than these ({wanted})"
+    fix = "build it from the tables: `mainspring materialise`"
+    found: str
+    wanted: str
+
+
+class OnlineAhead(MainspringError):
+    """An online store that has taken in records which the log does not have."""
+
+    headline = "the online store has taken in {applied} records, the log {folder} has {end}"
+    fix = "bring back the log, or build the store from the tables: `mainspring materialise`"
+    folder: str
+    applied: int
+    end: int
+
+
+class NothingToAudit(MainspringError):
+    """An audit of an endpoint that answered nothing in the time asked for."""
+
+    headline = (
+        "endpoint {endpoint!r} answered no request in that time, or its answers are not folded yet"
+    )
+    fix = "widen --from and --to, or wait a few seconds for the loop"
+    endpoint: str
+
+
+class FeedRefused(MainspringError):
+    """Rows of a feed that the server will never take."""
+
+    headline = "{path} answered {status}: {answer}"
+    fix = "mend the rows of the file, or the contract; what was sent before is taken"
+    path: str
+    status: int
+    answer: str
+
+
+class WriteConflict(MainspringError):
+    """A commit to a table that another process's commit has made impossible."""
+
+    headline = "another process wrote to table {table} at the same time"
+    where = "{problem}"
+    fix = "nothing was written; run it again, and one at a time"
+    table: str
+    problem: str
+
+
+class FileChanged(MainspringError):
+    """A data file whose rows were taken, and which now has others, that nothing tells apart."""
+
+    headline = "{path} has changed since its rows were taken, and {source} cannot tell new from old"
+    where = "{at}"
+    fix = "write new rows to a new file (url='folder/*.parquet'), or mark a column unique=True"
+    path: str
+    source: str
+    at: str
+
+
+class PortInUse(MainspringError):
+    """An address on which another program listens already."""
+
+    headline = "another program listens on {host}:{port}"
+    fix = "stop it, or serve on another port: --port {free}"
+    host: str
+    port: int
+    free: int
+
+
+class CannotListen(MainspringError):
+    """An address on which the server may not, or cannot, listen."""
+
+    headline = "the server cannot listen on {host}:{port}: {reason}"
+    fix = "name an address of this machine, and a port from 1024 to 65535: --host, --port"
+    host: str
+    port: int
+    reason: str
+
+
+class Overloaded(MainspringError):
+    """More requests at once than an endpoint or a source lets wait."""
+
+    headline = "{name!r} has {waiting} requests in flight, and takes no more at once"
+    fix = "try again in a second; where this lasts, serve from more machines"
+    name: str
+    waiting: int
+
+
+class BodyTooLarge(MainspringError):
+    """A request with more bytes than the server reads."""
+
+    headline = "the body has more than {limit:,} bytes"
+    fix = "send fewer rows in one request; `mainspring score` and `ingest` read whole files"
+    limit: int
+
+
+class BodyTooSlow(MainspringError):
+    """A request whose body did not come in time."""
+
+    headline = "the body was not there within {seconds:g} s"
+    fix = "send it in one go; the connection is closed"
+    seconds: float
+
+
+class WrongContentType(MainspringError):
+    """A request with a body of a kind that the server does not read."""
+
+    headline = "the content type is {found!r:.60}"
+    fix = "send application/json, or application/x-ndjson for one object a line"
+    found: str
+
+
+class MethodNotAllowed(MainspringError):
+    """A path that is there, asked with a method that is not."""
+
+    headline = "{path} does not take {method}"
+    fix = "use {allowed}"
+    path: str
+    method: str
+    allowed: str
+
+
+class Broken(MainspringError):
+    """Something of ours, or of the system's own functions, raised while a request was answered."""
+
+    headline = "the request could not be answered: incident {incident}"
+    fix = "the traceback is in the server's error output, under {incident}"
+    incident: str
+
+
+class DemoMissing(MainspringError):
+    """The example that the demo runs is not installed."""
+
+    headline = "the example files are neither in {folder} nor beside it"
+    fix = "install the package anew, or run the demo in a clone of the repository"
+    folder: str
+
+
+class ServerDidNotStart(MainspringError):
+    """A server that did not become ready in time."""
+
+    headline = "{address} was not ready after {seconds:g} s"
+    fix = "look at what the serving process printed; is the port free?"
+    address: str
+    seconds: float

@@ -1,22 +1,25 @@
-"""Expressions over columns and features: small immutable nodes that say what a value is, never how it is computed.
+"""Expressions over columns and features: nodes that say what a value is, never how it is computed.
 
-The same node is evaluated by `vectors.evaluate` on one request and on a million training rows, so a value has one definition.
-NULL is contagious: an operation on NULL gives NULL, and so does a division by zero; `fill_null` ends it.
+The same node is evaluated by `vectors.evaluate` on one request and on a million training rows, so a
+value has one definition. NULL is contagious: an operation on NULL gives NULL, and so does a
+division by zero; `fill_null` ends it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from mainspring.errors import AmbiguousTruth, InvalidDeclaration, declared_at
 
 T_co = TypeVar("T_co", covariant=True)
-N = TypeVar("N", int, float)
+T = TypeVar("T")
+R = TypeVar("R", bool, int, float, str)
 
 Number = float | None
 """What arithmetic takes: numbers, or columns of numbers that may be NULL."""
@@ -25,8 +28,12 @@ Number = float | None
 class Expr(Generic[T_co]):
     """One value of a row: an operation on other values.
 
-    Operators build new expressions; nothing is computed here. `==` is not overloaded (write `.equals(...)`), and an
-    expression has no truth value.
+    Operators build new expressions; nothing is computed here. `==` is not overloaded (write
+    `.equals(...)`), and an expression has no truth value.
+
+    Raises:
+        InvalidDeclaration: an operand of a kind that the operation does not take.
+        AmbiguousTruth: the expression was used with `and`, `or`, `not` or `if`.
 
     Example:
         >>> from mainspring import Column, Source, event_time
@@ -45,6 +52,21 @@ class Expr(Generic[T_co]):
         self.args = args
         self.settings: Mapping[str, Any] = MappingProxyType(settings)
         self.at = declared_at()
+        for argument in args:
+            self._refuse(argument, op)
+        if settings.get("where") is not None:
+            self._refuse(settings["where"], "where")
+
+    def _refuse(self, operand: Any, op: str) -> None:
+        """Raise where `op` takes no operand of this kind: for those who run no type checker."""
+        wanted, found = TAKES.get(op), _kind_of_operand(operand)
+        if wanted and found != wanted and (found, wanted) != ("flag", "number"):
+            raise InvalidDeclaration(
+                subject_name=repr(self),
+                problem=f"{operand!r} is a {found}, {INFIX.get(op, op)} takes a {wanted}",
+                at=self.at,
+                remedy=f"use {INSTEAD[wanted]}",
+            )
 
     def __add__(self: Expr[Number], other: Expr[Number] | float) -> Feature[float]:
         return Feature("add", (self, other))
@@ -95,18 +117,34 @@ class Expr(Generic[T_co]):
         return Feature("not", (self,))
 
     def equals(self, value: object) -> Feature[bool]:
-        """Whether the value is `value`; NULL where it is NULL."""
+        """Whether the value is `value`; NULL where either is NULL.
+
+        Example:
+            >>> from mainspring import Column, Source, event_time
+            >>> class Trip(Source, url="trips.parquet"):
+            ...     city: Column[str]
+            ...     began_at: Column[datetime] = event_time()
+            >>> Trip.city.equals("Oslo")
+            equals(Trip.city, 'Oslo')
+        """
         return Feature("equals", (self, value))
 
     def is_in(self, values: Sequence[object]) -> Feature[bool]:
         """Whether the value is one of `values`; NULL where it is NULL."""
+        if isinstance(values, str):
+            raise InvalidDeclaration(
+                subject_name=f"{self!r}.is_in",
+                problem=f"{values!r} is one text, not a list of them",
+                at=declared_at(),
+                remedy=f"write .is_in([{values!r}])",
+            )
         return Feature("is_in", (self,), values=tuple(values))
 
     def is_null(self) -> Feature[bool]:
         """Whether the value is NULL."""
         return Feature("is_null", (self,))
 
-    def fill_null(self, value: object) -> Feature[Any]:
+    def fill_null(self: Expr[T | None], value: T) -> Feature[T]:
         """The value, or `value` where it is NULL."""
         return Feature("fill_null", (self, value))
 
@@ -132,11 +170,11 @@ class Expr(Generic[T_co]):
         if self.op in INFIX:
             left, right = (_in_brackets(a) for a in self.args)
             return f"{left} {INFIX[self.op]} {right}"
-        options = [f"{k}={v!r}" for k, v in self.settings.items() if v is not None]
+        options = [f"{k}={_shown(v)}" for k, v in self.settings.items() if v is not None]
         return f"{self.op}({', '.join([*map(_shown, self.args), *options])})"
 
 
-INFIX = {
+INFIX: Mapping[str, str] = {
     "add": "+",
     "sub": "-",
     "mul": "*",
@@ -145,12 +183,16 @@ INFIX = {
     "ge": ">=",
     "lt": "<",
     "le": "<=",
+    "and": "&",
+    "or": "|",
 }
-INFIX |= {"and": "&", "or": "|"}
+"""How an operation of two operands is written."""
 
 
 def _shown(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or repr(value)
+    """An operand or setting as it is written; a function of a shared name, with its digest."""
+    name: str = getattr(value, "__qualname__", "")
+    return source_digest(value) if "<" in name else name or repr(value)
 
 
 def _in_brackets(value: Any) -> str:
@@ -171,39 +213,59 @@ def _as_json(value: Any) -> Any:
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """A function's name with a fingerprint of its compiled code: what the plan knows of it."""
+    """A function's name with a digest of its code, defaults and closure: what the plan knows of it.
+
+    It is the same in every process of one Python version. What the function reads by a global name
+    is not covered.
+
+    Example:
+        >>> source_digest(lambda x: x + 1) == source_digest(lambda x: x + 2)
+        False
+    """
+    if isinstance(function, partial):
+        return f"{source_digest(function.func)}{stable((function.args, function.keywords))}"
     code = getattr(function, "__code__", None)
     if code is None:
-        return f"{type(function).__module__}.{function!r}"
-    parts = repr((code.co_code, code.co_names, _constants(code))).encode()
-    return f"{function.__qualname__}@{hashlib.sha256(parts).hexdigest()[:12]}"
+        return f"{type(function).__module__}.{stable(function)}"
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    parts = stable((code, function.__defaults__, function.__kwdefaults__, cells))
+    return f"{function.__qualname__}@{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def _constants(code: Any) -> list[Any]:
-    return [
-        (c.co_code, c.co_names, _constants(c)) if hasattr(c, "co_code") else c
-        for c in code.co_consts
-    ]
+def stable(value: Any) -> str:
+    """A `repr` that is the same in every process: no addresses, and sets in order.
+
+    Example:
+        >>> stable({"b", "a"}), stable(object())
+        ("{'a', 'b'}", '<object object>')
+    """
+    code = getattr(value, "__code__", value)
+    if hasattr(code, "co_code"):
+        return stable((code.co_code, code.co_names, code.co_consts))
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(stable, value))})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(stable, value)))}}}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 class Feature(Expr[T_co]):
-    """A value that a feature view, a label or a training set can carry: an aggregate, or an expression of others.
+    """A value of a view or a training set: an aggregate, or an expression of others.
 
     As an attribute of a `FeatureView` it takes the attribute's name.
+
+    Example:
+        >>> from mainspring import count, hours
+        >>> count(window=hours(1)) / 60
+        count(window=1h hop 5m) / 60
     """
 
     name: str = ""
     view: Any = None
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if self.name:
-            raise InvalidDeclaration(
-                subject_name=f"{owner.__name__}.{name}",
-                problem=f"it is the same feature as {self.view.__name__}.{self.name}",
-                at=self.at,
-                remedy="declare it anew: one feature has one name",
-            )
-        self.name, self.view = name, owner
+        if not self.name:  # the view refuses a second name: Python 3.11 hides what is raised here
+            self.name, self.view = name, owner
 
     def _label(self) -> str:
         return f"{self.view.__view__.id}.{self.name}" if self.name else repr(self)
@@ -242,7 +304,7 @@ def _leaves(expression: Any) -> Iterator[Expr[Any]]:
 
 
 def columns_of(expression: Any) -> Iterator[Expr[Any]]:
-    """Every source column that has a part in the expression, through aggregates and `where=` too: its lineage."""
+    """Every source column that has a part in it, within aggregates and `where=` too."""
     for leaf in leaves(expression):
         if leaf.op == "column":
             yield leaf
@@ -252,48 +314,80 @@ def columns_of(expression: Any) -> Iterator[Expr[Any]]:
 
 
 def hour(of: Expr[datetime | None]) -> Feature[int]:
-    """The hour of a time, 0 to 23, in UTC."""
+    """The hour of a time, 0 to 23, in UTC.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     began_at: Column[datetime] = event_time()
+        >>> hour(Trip.began_at).is_in([7, 8, 9])
+        is_in(hour(Trip.began_at), values=(7, 8, 9))
+    """
     return Feature("hour", (of,))
 
 
 def day_of_week(of: Expr[datetime | None]) -> Feature[int]:
-    """The day of the week of a time in UTC, Monday 0 to Sunday 6."""
+    """The day of the week of a time in UTC, Monday 0 to Sunday 6.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     began_at: Column[datetime] = event_time()
+        >>> day_of_week(Trip.began_at) >= 5
+        day_of_week(Trip.began_at) >= 5
+    """
     return Feature("day_of_week", (of,))
 
 
 def log1p(of: Expr[Number]) -> Feature[float]:
-    """The natural logarithm of 1 + x; NULL for x <= -1."""
+    """The natural logarithm of 1 + x; NULL for x <= -1.
+
+    Example:
+        >>> from mainspring import count, hours
+        >>> log1p(count(window=hours(1)))
+        log1p(count(window=1h hop 5m))
+    """
     return Feature("log1p", (of,))
 
 
-def absolute(of: Expr[Number]) -> Feature[float]:
-    """The value without its sign (public as `ms.abs`)."""
+def abs(of: Expr[Number]) -> Feature[float]:
+    """The value without its sign.
+
+    Example:
+        >>> from mainspring import count, days, hours
+        >>> abs(count(window=hours(1)) - count(window=days(1)) / 24)
+        abs(count(window=1h hop 5m) - (count(window=1d hop 1h) / 24))
+    """
     return Feature("abs", (of,))
 
 
 def clip(of: Expr[Number], low: float, high: float) -> Feature[float]:
-    """The value, held between `low` and `high`."""
+    """The value, held between `low` and `high`.
+
+    Example:
+        >>> from mainspring import count, hours
+        >>> clip(count(window=hours(1)), 0, 50)
+        clip(count(window=1h hop 5m), 0, 50)
+    """
     return Feature("clip", (of, low, high))
 
 
-@overload
 def apply(
-    function: Callable[..., Any], columns: Sequence[Expr[Any]], *, returns: type[str]
-) -> Feature[str]: ...
-@overload
-def apply(
-    function: Callable[..., Any], columns: Sequence[Expr[Any]], *, returns: type[N]
-) -> Feature[N]: ...
-def apply(
-    function: Callable[..., Any], columns: Sequence[Expr[Any]], *, returns: type[Any]
-) -> Feature[Any]:
-    """Row logic that operators cannot say: a vectorised numpy function, the same one in training, serving and replay.
+    function: Callable[..., Any], columns: Sequence[Expr[Any]], *, returns: type[R]
+) -> Feature[R]:
+    """Row logic that operators cannot say, as one vectorised numpy function.
+
+    The same function runs in training, serving and replay.
 
     Args:
-        function: takes one array per column (float64 with NaN for NULL, object arrays of text with None, int64
-            microseconds for times) and returns one array of the same length. It must be pure and look at one row at a time.
+        function: takes one array per column (float64 with NaN for NULL, object arrays of text with
+            None, int64 microseconds for times) and returns one array of the same length. It must be
+            pure and look at one row at a time.
         columns: what it is called with.
         returns: `float`, `int`, `bool` or `str`: the type of the result.
+
+    Raises:
+        InvalidDeclaration: `returns` is another type.
 
     Example:
         >>> import numpy as np
@@ -302,7 +396,7 @@ def apply(
         ...     degrees: Column[float]
         ...     began_at: Column[datetime] = event_time()
         >>> apply(np.radians, [Trip.degrees], returns=float)
-        apply(Trip.degrees, function=<ufunc 'radians'>, returns=<class 'float'>)
+        apply(Trip.degrees, function=radians, returns=float)
     """
     return Feature("apply", tuple(columns), function=function, returns=Returns(returns))
 
@@ -325,8 +419,7 @@ class Returns:
     def to_json(self) -> str:
         return self.type.__name__
 
-    def __repr__(self) -> str:
-        return repr(self.type)
+    __repr__ = to_json
 
 
 Kind = Literal["number", "flag", "text", "time"]
@@ -340,6 +433,20 @@ KINDS: dict[type, Kind] = {
     datetime: "time",
 }
 """The kind of each Python type that a column may have."""
+
+TAKES: Mapping[str, Kind] = {
+    **dict.fromkeys(("and", "or", "not", "where"), "flag"),
+    **dict.fromkeys(("hour", "day_of_week"), "time"),
+    **dict.fromkeys(("add", "sub", "mul", "div", "neg", "gt", "ge", "lt", "le"), "number"),
+    **dict.fromkeys(("log1p", "abs", "clip", "sum", "mean", "min", "max", "std"), "number"),
+}
+"""The kind of operand that an operation takes; those that take any are not listed."""
+
+INSTEAD: Mapping[Kind, str] = {
+    "number": "a column of int or float; text is compared by .equals(…) and .is_in(…)",
+    "flag": "a condition, for example Source.column > 0",
+    "time": "a column of datetime",
+}
 
 _FLAGS = {"gt", "ge", "lt", "le", "and", "or", "not", "equals", "is_in", "is_null"}
 
@@ -361,3 +468,10 @@ def kind_of(expression: Expr[Any]) -> Kind:
     if expression.op in ("first", "last", "fill_null", "min", "max") and expression.args:
         return kind_of(expression.args[0])
     return "number"
+
+
+def _kind_of_operand(operand: Any) -> str:
+    """The kind of an operand, which may be a constant; the name of its type if it is of no kind."""
+    if isinstance(operand, Expr):
+        return kind_of(operand)
+    return next((k for t, k in KINDS.items() if isinstance(operand, t)), type(operand).__name__)

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SYSTEM_MODULE = "mainspring_system_"
+"""What the module of a system file is called, before the file's stem."""
+
 Plan = dict[str, Any]
-"""The graph as JSON: `{"system", "hash", "nodes": {"kind:name": {"definition", "needs", "at", "hash"}}}`."""
+"""The graph as JSON: `system`, `hash` and `nodes`, each `kind:name` with its `definition`, `needs`,
+`at` and `hash`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Graph:
     """Every declaration of one system, each after what it needs.
 
     Example:
-        >>> node = Node("source", "Flight", object(), "flights.py:9", {"url": "flights.parquet"}, ())
+        >>> node = Node("source", "Flight", object(), "flights.py:9", {"url": "f.parquet"}, ())
         >>> Graph("flights", {"source:Flight": node}).plan()["nodes"]["source:Flight"]["at"]
         'flights.py:9'
     """
@@ -66,7 +70,9 @@ class Graph:
 
 
 def difference(old: Plan | None, new: Plan) -> dict[str, str]:
-    """What changes between plans: node → `added`, `removed`, `changed`, or `rebuilt` as a need of it changed.
+    """What changes between plans: node → `added`, `removed`, `changed`, or `rebuilt`.
+
+    A node is rebuilt when its definition stands and something that it needs changed.
 
     Example:
         >>> a = {"nodes": {"source:A": {"definition": 1, "hash": "x"}}}

@@ -10,15 +10,15 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from mainspring.errors import DuplicateName, NoSystem, SystemFileMissing, declared_at
-from mainspring.features.view import FeatureView
-from mainspring.graph import Graph, Node, Plan
+from mainspring.errors import DuplicateName, NoSystem, SystemFileMissing, declared_at, expect
+from mainspring.expressions import Expr, Feature, leaves
+from mainspring.graph import SYSTEM_MODULE, Graph, Node, Plan
 from mainspring.models.model import Model
 from mainspring.models.rule import Rule
 from mainspring.monitoring.monitor import Monitor
 from mainspring.retraining.trigger import Drifted, Retraining, Worse
 from mainspring.serving.endpoint import Endpoint
-from mainspring.sources.source import Source
+from mainspring.sources.source import Column, Source
 from mainspring.training.label import Label
 from mainspring.training.training_set import TrainingSet
 
@@ -35,6 +35,18 @@ class System:
 
     Raises:
         DuplicateName: two different declarations of one kind have one name.
+        InvalidDeclaration: a root of another type.
+
+    Example:
+        >>> from datetime import datetime
+        >>> import mainspring as ms
+        >>> class Flight(ms.Source, url="flights.parquet"):
+        ...     distance: ms.Column[float]
+        ...     asked_at: ms.Column[datetime] = ms.event_time()
+        >>> far = ms.Rule("far", Flight.distance > 1000)
+        >>> system = ms.System("flights", endpoints=[ms.Endpoint("far", far, request=Flight)])
+        >>> sorted(system.plan()["nodes"])
+        ['endpoint:far', 'rule:far', 'source:Flight']
     """
 
     name: str
@@ -44,6 +56,7 @@ class System:
     at: str = field(default_factory=declared_at, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        expect(self, endpoints=list[Endpoint], monitors=list[Monitor], retraining=list[Retraining])
         self.graph.plan()
 
     @cached_property
@@ -69,10 +82,8 @@ def _node(declared: Any) -> Node:
 
 
 def _about(declared: Any) -> Any:
-    """What holds a declaration's facts: a class keeps them apart, so that any attribute name is free."""
-    if isinstance(declared, type):
-        return declared.__schema__ if issubclass(declared, Source) else declared.__view__
-    return declared
+    """What holds a declaration's facts: a class keeps them apart from its columns or features."""
+    return getattr(declared, "__schema__", None) or getattr(declared, "__view__", declared)
 
 
 def _key(declared: Any) -> str:
@@ -111,16 +122,31 @@ def _needs(declared: Any) -> tuple[Any, ...]:
         case Model():
             rules = (gate.other for gate in declared.gates)
             return (declared.rows, *(r for r in rules if isinstance(r, Rule)))
+        case Rule():
+            return tuple(_read_by(declared.flag))
         case Endpoint():
             return (declared.model, declared.feature_set.request, *declared.feature_set.views)
         case Monitor():
             return (declared.watch,)
         case Retraining():
             return (declared.model, *_trigger_needs(declared))
-        case type() if issubclass(declared, FeatureView):
-            return (declared.__view__.source,)
         case _:
-            return ()
+            return () if issubclass(declared, Source) else tuple(_view_needs(declared))
+
+
+def _read_by(expression: Expr[Any]) -> Iterator[Any]:
+    """The sources and the views whose values an expression reads."""
+    for leaf in leaves(expression):
+        if isinstance(leaf, Column):
+            yield leaf.source
+        if isinstance(leaf, Feature) and leaf.view is not None:
+            yield leaf.view
+
+
+def _view_needs(view: Any) -> Iterator[Any]:
+    yield view.__view__.source
+    for feature in view.__view__.features.values():
+        yield from (other for other in _read_by(feature) if other is not view)
 
 
 def _trigger_needs(retraining: Retraining) -> Iterator[Any]:
@@ -146,7 +172,7 @@ def load(path: Path) -> System:
     """
     if not path.is_file():
         raise SystemFileMissing(path=str(path))
-    name = f"mainspring_system_{path.stem}"
+    name = f"{SYSTEM_MODULE}{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SystemFileMissing(path=str(path))

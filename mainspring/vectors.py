@@ -1,7 +1,8 @@
 """Column vectors: how values look inside the engine, and how an expression is computed on them.
 
-A vector is a numpy array. Numbers and flags are float64 with NaN for NULL (integers are exact to 2**53), times are int64 microseconds with
-`NEVER` for NULL, text is an object array with None for NULL. One request is a vector of length 1: there is no second code path.
+A vector is a numpy array. Numbers and flags are float64 with NaN for NULL (integers are exact to
+2**53), times are int64 microseconds with `NEVER` for NULL, text is an object array with None for
+NULL. One request is a vector of length 1: there is no second code path.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mainspring.expressions import KINDS, Expr, Kind, kind_of
 Vector = np.ndarray[Any, np.dtype[Any]]
 Vectors = Mapping[str, Vector]
 
+_NOTHING = np.array(None)
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
 
 ARROW_KINDS: dict[Kind, pa.DataType] = {
@@ -104,7 +106,7 @@ def evaluate(expression: Expr[Any], values: Vectors, rows: int) -> Vector:
 def evaluate_all(
     expressions: Sequence[Expr[Any]], values: dict[str, Vector], rows: int
 ) -> list[Vector]:
-    """The vectors of several expressions; `values` keeps each, so that shared parts are computed once."""
+    """The vectors of several expressions; `values` keeps each, so parts are computed once."""
     for expression in expressions:
         values[expression.label] = evaluate(expression, values, rows)
     return [values[e.label] for e in expressions]
@@ -131,7 +133,7 @@ def _is_null(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value is None or value != value
     if value.dtype == object:
-        return np.equal(value, None)
+        return np.equal(value, _NOTHING)
     return value == NEVER if value.dtype == np.int64 else np.isnan(value)
 
 

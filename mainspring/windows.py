@@ -56,13 +56,22 @@ def seconds(n: float) -> timedelta:
     return timedelta(seconds=n)
 
 
-def microseconds(duration: timedelta) -> int:
+def microseconds(duration: timedelta, named: str = "duration") -> int:
     """A duration as the whole number of microseconds that times are counted in, exactly.
+
+    Args:
+        named: what a refusal calls it.
+
+    Raises:
+        InvalidDeclaration: a bare number, or anything else that is not a duration.
 
     Example:
         >>> microseconds(minutes(5))
         300000000
     """
+    if not isinstance(duration, timedelta):
+        remedy = f"say the unit, as in {named}=hours(1)"
+        raise _invalid(named, f"{duration!r} is not a duration", remedy)
     return duration // timedelta(microseconds=1)
 
 
@@ -114,11 +123,11 @@ class Window:
             >>> Window.of(hours(1), hop=None).hop
             1
         """
-        length = None if size is None else _length("window", size)
+        length = None if size is None else microseconds(size, "window")
         if hop is None or hop == "default":
             exact = int(length is not None)
             return cls(length, _default_hop(length) if hop else exact)
-        return cls(length, _length("hop", hop))
+        return cls(length, microseconds(hop, "hop"))
 
     @overload
     def start(self, at: int) -> int: ...
@@ -162,13 +171,6 @@ def _default_hop(size: int | None) -> int:
     if size is None:
         return 0
     return next((hop for hop in _HOPS if hop * 12 <= size), 1)
-
-
-def _length(name: str, duration: timedelta) -> int:
-    if not isinstance(duration, timedelta):
-        remedy = f"say the unit, as in {name}=hours(1)"
-        raise _invalid(name, f"{duration!r} is not a duration", remedy)
-    return microseconds(duration)
 
 
 def _invalid(name: str, problem: str, remedy: str) -> InvalidDeclaration:

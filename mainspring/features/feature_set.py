@@ -1,4 +1,4 @@
-"""`FeatureSet`: an ordered list of named values for one kind of request, resolved from what a training set lists."""
+"""`FeatureSet`: the ordered, named values that a training set or a rule reads for one request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mainspring.features.view import FeatureView
 from mainspring.sources.source import Column, Source
 
 Listed = type[FeatureView] | Expr[Any]
-"""What a training set lists: a whole view, one feature, a column of the request, or an expression of them."""
+"""What a training set lists: views, features, columns of the request, and expressions of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,10 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
 
     Raises:
         OutcomeLeak: a value of a row other than the request's own, outside any aggregate.
-        InvalidDeclaration: two values of one name, or a view whose key the request does not carry.
+        InvalidDeclaration: something that is no value, two values of one name, an aggregate outside
+            any view, or a view whose key the request does not carry.
     """
-    values = list(_flat(listed))
+    values = [value for item in listed for value in _values(item, owner, at)]
     names = [v.label for v in values]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
@@ -64,6 +65,14 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
     for column in raw:
         if column.source is not request:
             raise OutcomeLeak(feature=repr(column), owner=owner, request=request.__name__, at=at)
+    for aggregate in aggregates:
+        if aggregate.view is None:
+            raise InvalidDeclaration(
+                subject_name=owner,
+                problem=f"{aggregate!r} is not a feature of any view",
+                at=at,
+                remedy="an aggregate needs a key: declare it in a FeatureView and list that",
+            )
     views = _unique(a.view for a in aggregates)
     keys = [_request_key(view, request, owner, at) for view in views]
     return FeatureSet(
@@ -77,12 +86,17 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
     )
 
 
-def _flat(listed: Sequence[Listed]) -> Iterable[Expr[Any]]:
-    for item in listed:
-        if isinstance(item, type):
-            yield from item.__view__.features.values()
-        else:
-            yield item
+def _values(item: Listed, owner: str, at: str) -> Iterable[Expr[Any]]:
+    if isinstance(item, type) and issubclass(item, FeatureView):
+        return item.__view__.features.values()
+    if isinstance(item, Expr):
+        return [item]
+    raise InvalidDeclaration(
+        subject_name=owner,
+        problem=f"{item!r} is not a feature",
+        at=at,
+        remedy="list views, their features, columns of the request, and expressions of them",
+    )
 
 
 def _request_key(
@@ -91,11 +105,12 @@ def _request_key(
     key = view.__view__.key
     column = request.__schema__.columns.get(key.name)
     if column is None or column.type is not key.type:
+        typed = f"{key.name}: Column[{key.type.__name__}]"
         raise InvalidDeclaration(
             subject_name=owner,
-            problem=f"{request.__name__} has no column {key.name!r} ({key.type.__name__}) to look up {view.__name__} by",
+            problem=f"{request.__name__} has no column {typed} to look up {view.__name__} by",
             at=at,
-            remedy=f"add `{key.name}: Column[{key.type.__name__}]` to {request.__name__}, or take the view out",
+            remedy=f"add `{typed}` to {request.__name__}, or take the view out",
         )
     return column
 

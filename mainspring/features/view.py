@@ -16,7 +16,7 @@ S = TypeVar("S", bound=Source)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a feature view declares; `Airport.__view__`, kept apart so that any feature name is free."""
+    """What a view declares: `Airport.__view__`, kept apart so that any feature name is free."""
 
     id: str
     source: type[Source]
@@ -31,26 +31,28 @@ class View:
             "source": self.source.__schema__.id,
             "key": self.key.name,
             "features": {name: f.body() for name, f in self.features.items()},
-            "lineage": {name: sorted(lineage(f)) for name, f in self.features.items()},
+            "lineage": {name: lineage(f) for name, f in self.features.items()},
         }
 
 
-def lineage(expression: Expr[Any]) -> Iterator[str]:
-    """The source columns that a value comes from, as `Source.column`."""
-    return (c.definition()["column"] for c in columns_of(expression))
+def lineage(expression: Expr[Any]) -> list[str]:
+    """The source columns that a value comes from, as `Source.column`, in alphabetical order."""
+    return sorted({c.definition()["column"] for c in columns_of(expression)})
 
 
 class FeatureView:
     """The features of one entity key, computed from one source.
 
-    A request that carries a column of the key's name gets the values of that key as they were visible at its time.
+    A request that carries a column of the key's name gets the values of that key as they were
+    visible at its time.
 
     Args of the class statement:
         key: the column of the source that features are looked up by.
         name: its name in plans and stores, if not the class name.
 
     Raises:
-        InvalidDeclaration: a feature over another source's column, a view without features.
+        InvalidDeclaration: a feature over another source's column, a feature of two names, a view
+            without features.
 
     Example:
         >>> from datetime import datetime
@@ -73,11 +75,7 @@ class FeatureView:
         column: Any = key
         if not isinstance(column, Column):
             raise _invalid(cls, f"key={key!r} is not a column", "write key=Source.column")
-        features = {n: f for n, f in vars(cls).items() if isinstance(f, Feature)}
-        if not features:
-            raise _invalid(
-                cls, "it has no features", "write name = ms.mean(Source.column, window=…)"
-            )
+        features = _named_features(cls)
         aggregates = tuple(_own_aggregates(cls, features))
         cls.__view__ = View(
             name or cls.__name__,
@@ -89,6 +87,17 @@ class FeatureView:
         )
         for feature in features.values():
             _check_columns(cls, feature, column.source)
+
+
+def _named_features(cls: type) -> dict[str, Feature[Any]]:
+    features = {n: f for n, f in vars(cls).items() if isinstance(f, Feature)}
+    if not features:
+        raise _invalid(cls, "it has no features", "write name = ms.mean(Source.column, window=…)")
+    for name, feature in features.items():
+        if (feature.view, feature.name) != (cls, name):
+            problem = f"{name} is the same feature as {feature!r}"
+            raise _invalid(cls, problem, "declare it anew: one feature has one name")
+    return features
 
 
 def _own_aggregates(cls: type, features: Mapping[str, Feature[Any]]) -> Iterator[Feature[Any]]:

@@ -5,17 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mainspring.errors import InvalidDeclaration, closest, declared_at, expect
 from mainspring.models.metrics import Metric
 from mainspring.models.rule import Rule
+
+OTHERS = ("champion", "baseline")
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A condition on a new version: that it beats another on the same judge rows."""
+    """A condition on a new version, that it beats another on the same judge rows: `ms.beats`."""
 
     other: Literal["champion", "baseline"] | Rule
     metric: Metric
     by: float
+
+    def __post_init__(self) -> None:
+        expect(self, other=str | Rule, metric=Metric, by=float | int)
+        if isinstance(self.other, str) and self.other not in OTHERS:
+            raise InvalidDeclaration(
+                subject_name="ms.beats",
+                problem=f"there is no {self.other!r} to beat",
+                at=declared_at(),
+                remedy=closest(self.other, OTHERS),
+            )
 
     @property
     def name(self) -> str:
@@ -30,13 +43,16 @@ class Gate:
 
 
 def beats(other: Literal["champion", "baseline"] | Rule, on: Metric, *, by: float = 0.0) -> Gate:
-    """The gate that a version must be better than `other` on `on`, on the same judge rows.
+    """The gate that a version must be better than `other`, on the same judge rows.
 
     Args:
-        other: the version that answers now (`"champion"`; passed while there is none), the best of the simple models of the ladder
-            (`"baseline"`), or a rule.
+        other: the version that answers now (`"champion"`; passed while there is none), the best of
+            the simple models of the ladder (`"baseline"`), or a rule.
         on: the metric.
         by: by how much at least.
+
+    Raises:
+        InvalidDeclaration: another text than these two, or not a metric.
 
     Example:
         >>> from mainspring import log_loss

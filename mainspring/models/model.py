@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from mainspring.errors import declared_at
+from mainspring.errors import declared_at, expect
+from mainspring.expressions import stable
 from mainspring.models.gate import Gate
 from mainspring.training.training_set import TrainingSet
 from mainspring.windows import microseconds
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Anything with scikit-learn's `fit` and `predict`."""
 
@@ -22,10 +24,10 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An estimator, the training set it learns from, and the gates that its versions must pass.
+    """An estimator, the rows it learns from, and the gates its versions must pass.
 
-    Every training fits a clone in a child process, together with the ladder of simple models it has to justify itself against, and
-    appends a version to the registry.
+    Every training fits a clone in a child process, together with the ladder of simple models it has
+    to justify itself against, and appends a version to the registry.
 
     Args:
         name: its name in the registry.
@@ -35,6 +37,34 @@ class Model:
         deadline: how long one fit may take before it is stopped.
         memory_mb: how much memory one fit may take; None leaves it unlimited.
         seed: what makes a fit repeatable.
+
+    Raises:
+        InvalidDeclaration: an estimator without `fit` and `predict`, or a setting of another type.
+
+    Example:
+        >>> from datetime import datetime
+        >>> import mainspring as ms
+        >>> class Flight(ms.Source, url="flights.parquet"):
+        ...     flight_id: ms.Column[str] = ms.column(unique=True)
+        ...     distance: ms.Column[float]
+        ...     asked_at: ms.Column[datetime] = ms.event_time()
+        >>> class Arrival(ms.Source, url="arrivals.parquet"):
+        ...     flight_id: ms.Column[str]
+        ...     delay: ms.Column[float]
+        ...     landed_at: ms.Column[datetime] = ms.event_time()
+        >>> delay = ms.Label(
+        ...     "delay",
+        ...     of=Flight.flight_id,
+        ...     when=Arrival.flight_id,
+        ...     value=Arrival.delay,
+        ...     within=ms.days(2),
+        ... )
+        >>> rows = ms.TrainingSet("rows", delay, [Flight.distance], lookback=ms.days(120))
+        >>> from sklearn.linear_model import Ridge
+        >>> gates = [ms.beats("baseline", ms.mae)]
+        >>> model = ms.Model("delay", Ridge(), rows, gates=gates)
+        >>> model.definition()["estimator"], model.definition()["gates"]
+        ('Ridge()', [{'beats': 'baseline', 'metric': 'mae', 'by': 0.0}])
     """
 
     name: str
@@ -46,10 +76,14 @@ class Model:
     seed: int = 0
     at: str = field(default_factory=declared_at, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        expect(self, estimator=Estimator, rows=TrainingSet, gates=list[Gate], memory_mb=int | None)
+        microseconds(self.deadline, "deadline")
+
     def definition(self) -> dict[str, Any]:
         """The model as JSON for the plan."""
         return {
-            "estimator": " ".join(repr(self.estimator).split()),
+            "estimator": " ".join(stable(self.estimator).split()),
             "rows": self.rows.name,
             "gates": [gate.definition() for gate in self.gates],
             "deadline_us": microseconds(self.deadline),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,22 +41,28 @@ class Checks:
 
     def to_json(self) -> dict[str, Any]:
         """The checks that were asked for."""
-        given = {name: getattr(self, name) for name in ("unique", "ge", "le", "one_of", "pattern")}
-        return {k: v for k, v in given.items() if v not in (None, False)} | (
-            {} if self.bad_at_most == 1.0 else {"bad_at_most": self.bad_at_most}
-        )
+        given = {
+            n: getattr(self, n) for n in self.__slots__ if getattr(self, n) != getattr(NONE, n)
+        }
+        return given | ({"one_of": list(self.one_of)} if self.one_of is not None else {})
+
+
+NONE = Checks()
+"""The contract of a column that asks for its type alone."""
 
 
 class ColumnOf(Expr[T], Generic[S, T]):
     """A column of source `S` with values `T`: what a type checker sees in `Flight.carrier`.
 
-    At run time it is the `Column` itself. It is invariant in both, so that a column of a foreign source is a static error.
+    At run time it is the `Column` itself. It is invariant in both, so that a column of a foreign
+    source is a static error.
     """
 
     name: str
     source: type[S]
 
-    def _invariant(self, source: S) -> S: ...
+    def _invariant(self, source: S) -> S:
+        raise NotImplementedError
 
 
 class Column(Expr[T]):
@@ -77,13 +84,13 @@ class Column(Expr[T]):
     name: str = ""
     source: Any = None
     nullable: bool = False
-    checks: Checks = Checks()
+    checks: Checks = NONE
     field: str = ""
     late_by: timedelta | None = None  # set on the event time only
 
     def __init__(self, checks: Checks | None = None, name_in_file: str = "") -> None:
         super().__init__("column")
-        self.checks = checks or Checks()
+        self.checks = checks or NONE
         self.field = name_in_file
 
     @overload
@@ -96,14 +103,11 @@ class Column(Expr[T]):
     def __set__(self, instance: Any, value: T) -> None:
         instance.__dict__[self.name] = value
 
-    def _bind(self, source: type, name: str, annotation: Any) -> None:
+    def bind(self, source: type, name: str, annotation: Any) -> None:
+        """Take the name and the type that the class body gives."""
         kind, nullable = _column_type(source, name, annotation)
-        self.source, self.name, self.field, self.nullable = (
-            source,
-            name,
-            self.field or name,
-            nullable,
-        )
+        self.source, self.name, self.nullable = source, name, nullable
+        self.field = self.field or name
         self.settings = types.MappingProxyType({"type": kind})
 
     @property
@@ -132,14 +136,15 @@ def column(
     bad_at_most: float = 1.0,
     field: str = "",
 ) -> Any:
-    """The checks of a column; a row that breaks one goes to quarantine with the reason.
+    """The checks of a column; a row that breaks one is quarantined with the reason.
 
     Args:
         unique: no two rows share the value; a source with a unique column is idempotent by it.
         ge, le: the least and the greatest number allowed.
         one_of: the texts allowed.
         pattern: a regular expression that the whole text must match.
-        bad_at_most: the share of rows of one ingest that may break the column's checks; more, and nothing of it is taken.
+        bad_at_most: the share of one ingest's rows that may break the column's checks; if more do,
+            nothing of it is taken.
         field: the column's name in the file, where it differs.
 
     Example:
@@ -153,24 +158,33 @@ def event_time(*, late_by: timedelta = timedelta(0), field: str = "") -> Any:
     """The column that says when a row's event happened; a source has exactly one.
 
     Args:
-        late_by: how long after its event a row of history can be known: its arrival time, where none was stamped.
+        late_by: how long after its event a row of history can be known: its arrival time, where
+            none was stamped.
         field: the column's name in the file, where it differs.
+
+    Raises:
+        InvalidDeclaration: `late_by` is not a duration.
+
+    Example:
+        >>> from mainspring import minutes
+        >>> event_time(late_by=minutes(5)).late_by
+        datetime.timedelta(seconds=300)
     """
-    microseconds(late_by)
-    time = Column[datetime](Checks(), field)
+    microseconds(late_by, "late_by")
+    time = Column[datetime](NONE, field)
     time.late_by = late_by
     return time
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a source class declares; `Flight.__schema__`, kept apart so that any column name is free."""
+    """What a source declares: `Flight.__schema__`, kept apart so that any column name is free."""
 
     id: str
     url: str
     at: str
     columns: Mapping[str, Column[Any]]
-    event: Column[datetime]
+    event: Column[Any]
     unique: Column[Any] | None
 
     @property
@@ -203,8 +217,10 @@ class Source:
     """A typed feed of rows at a URL. One class; its columns are the contract.
 
     Args of the class statement:
-        url: where the rows are: a Parquet or CSV file, or a glob of them, relative to the system file.
-        name: its name in plans and stores, if not the class name; keeps stored state across a rename.
+        url: where the rows are: a Parquet or CSV file, or a glob of them, relative to the system
+            file.
+        name: its name in plans and stores, if not the class name; keeps stored state across a
+            rename.
 
     Raises:
         InvalidDeclaration: a column of an unknown type, none or several event times.
@@ -220,7 +236,8 @@ class Source:
     __schema__: ClassVar[Schema]
 
     def __init_subclass__(cls, *, url: str, name: str | None = None) -> None:
-        columns = types.MappingProxyType(dict(_declared_columns(cls)))
+        body = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        columns = types.MappingProxyType(dict(_declared_columns(cls, body)))
         times = [c for c in columns.values() if c.late_by is not None]
         if len(times) != 1:
             found = ", ".join(c.name for c in times) or "none"
@@ -249,9 +266,11 @@ class Source:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _declared_columns(cls: type[Source]) -> list[tuple[str, Column[Any]]]:
+def _declared_columns(cls: type[Source], body: types.FrameType) -> list[tuple[str, Column[Any]]]:
+    # Strings are read where the class stands, without its own columns: those may hide a name.
+    names: dict[str, Any] = {**body.f_globals, **body.f_locals}
     try:
-        annotations = inspect.get_annotations(cls, eval_str=True)
+        annotations = inspect.get_annotations(cls, globals=names, locals={}, eval_str=True)
     except NameError as error:
         remedy = "import the name at the top of the file"
         raise _invalid(cls, f"an annotation cannot be read: {error}", remedy) from error
@@ -259,7 +278,7 @@ def _declared_columns(cls: type[Source]) -> list[tuple[str, Column[Any]]]:
     for name, annotation in annotations.items():
         declared = cls.__dict__.get(name)
         column = declared if isinstance(declared, Column) else Column[Any]()
-        column._bind(cls, name, annotation)
+        column.bind(cls, name, annotation)
         setattr(cls, name, column)
         found.append((name, column))
     return found

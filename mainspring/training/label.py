@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from mainspring.errors import InvalidDeclaration, declared_at
-from mainspring.expressions import Expr, Kind, columns_of, kind_of
+from mainspring.errors import InvalidDeclaration, declared_at, expect
+from mainspring.expressions import Expr, Kind, Number, kind_of, leaves
 from mainspring.sources.source import Column, ColumnOf, Source
 from mainspring.windows import microseconds
 
@@ -18,19 +18,21 @@ K = TypeVar("K")
 class Label(Generic[K]):
     """The outcome to predict: joins outcomes to requests by key.
 
-    A request is pending until its outcome arrives or `within` has passed since it was made; then it is labelled with what the
-    outcome says, or with `default`. Without a default a request whose outcome never came is censored: not used.
+    A request is pending until its outcome arrives or `within` has passed since it was made; then it
+    is labelled with what the outcome says, or with `default`. Without a default a request whose
+    outcome never came is censored: not used.
 
     Args:
         of: the column that names the request.
         when: the column of the outcome's source that names the request it belongs to.
         within: the maturity: how long after the request an outcome counts.
-        value: what the outcome says, an expression over its columns; if not given, 1 for a request with an outcome
-            and 0 for one without.
+        value: what the outcome says, an expression over its columns; if not given, 1 for a request
+            with an outcome and 0 for one without.
         default: the label of a request whose outcome never came.
 
     Raises:
-        InvalidDeclaration: the value uses another source, or `within` is not a positive duration.
+        InvalidDeclaration: the value uses another source or is no flag or number, the two columns
+            are of one source or of two types, or `within` is not a positive duration.
 
     Example:
         >>> from datetime import datetime
@@ -42,28 +44,50 @@ class Label(Generic[K]):
         ...     flight_id: ms.Column[str]
         ...     delay: ms.Column[float]
         ...     landed_at: ms.Column[datetime] = ms.event_time()
-        >>> late = Label("late", of=Flight.flight_id, when=Arrival.flight_id, value=Arrival.delay > 15, within=ms.days(2))
+        >>> late = ms.Label(
+        ...     "late",
+        ...     of=Flight.flight_id,
+        ...     when=Arrival.flight_id,
+        ...     value=Arrival.delay > 15,
+        ...     within=ms.days(2),
+        ... )
         >>> late.request.__name__, late.kind
         ('Flight', 'flag')
     """
 
     name: str
     of: ColumnOf[Any, K]
-    when: ColumnOf[Any, K]
+    when: ColumnOf[Any, K] | ColumnOf[Any, K | None]
     within: timedelta
-    value: Expr[bool] | Expr[float] | None = None
+    value: Expr[Number] | None = None
     default: float | bool | None = None
     at: str = field(default_factory=declared_at, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if microseconds(self.within) <= 0:
+        expect(self, of=Column, when=Column, value=Expr | None, default=float | int | None)
+        if microseconds(self.within, "within") <= 0:
             raise self._invalid("within= must be longer than nothing", "write within=ms.days(2)")
-        for column in columns_of(self.value):
-            if isinstance(column, Column) and column.source is not self.when.source:
-                problem = f"value uses {column!r}, which is not a column of {self.outcome.__name__}"
-                raise self._invalid(problem, f"use columns of {self.outcome.__name__}")
         if self.of.source is self.when.source:
             raise self._invalid("of= and when= are the same source", "join an outcome to a request")
+        if kind_of(self.of) != kind_of(self.when):
+            problem = f"{self.of!r} is a {kind_of(self.of)}, {self.when!r} a {kind_of(self.when)}"
+            raise self._invalid(problem, "join by columns of one type")
+        self._check_value()
+
+    def _check_value(self) -> None:
+        for leaf in leaves(self.value):
+            if not isinstance(leaf, Column) or leaf.source is not self.when.source:
+                problem = f"value uses {leaf!r}, which is not a column of {self.outcome.__name__}"
+                raise self._invalid(problem, f"use columns of {self.outcome.__name__}")
+        if self.kind not in ("flag", "number"):
+            remedy = "write a condition, for example value=Source.column > 0"
+            raise self._invalid(f"value={self.value!r} is a {self.kind}", remedy)
+
+    @property
+    def key(self) -> Column[Any]:
+        """The column that names a request."""
+        column: Any = self.of
+        return cast(Column[Any], column)
 
     @property
     def request(self) -> type[Source]:
