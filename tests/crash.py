@@ -6,22 +6,24 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from time import sleep
 from typing import Self
 
 # One interpreter that has imported everything; each life is a fork of it.
-_NURSERY = """
+_NURSERY = r"""
 import os, sys
 program = compile(sys.argv[1], "program", "exec")
-imports = {"ready": lambda: print("ready", flush=True)}
+tell = lambda what: os.write(1, f"{what}\n".encode())  # at once: parent and child do not mix
+imports = {"ready": lambda: tell("ready")}
 exec(sys.argv[2], imports)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
+        tell(os.getpid())
         exec(program, imports)
         os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
+    tell(os.waitpid(child, 0)[1])
 """
 
 
@@ -50,7 +52,8 @@ class Mortal:
         assert self._nursery.stdout.readline() == "ready\n"
         if seconds is not None:
             sleep(seconds)
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was faster
+                os.kill(child, signal.SIGKILL)
         status = int(self._nursery.stdout.readline())
         assert status in (0, signal.SIGKILL)
         return status == 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
-Relation = pa.Table | Sequence[str]
+Relation: TypeAlias = pa.Table | Sequence[str]
 """What a query may name: an Arrow table, or the paths of Parquet files of one shape."""
 
 
@@ -18,19 +18,31 @@ class Engine(Protocol):
         """The result of one select; each relation is a name that the query may use."""
         ...
 
-    def stream(self, query: str, **relations: Relation) -> Iterator[pa.RecordBatch]:
-        """The result of one select in batches, in order, in bounded memory."""
-        ...
+    def stream(
+        self, query: str, *, reads: str = "", **relations: Relation
+    ) -> Iterator[pa.RecordBatch]:
+        """The result of one select in batches, in order, in bounded memory.
 
-    def describe(self, url: str) -> pa.Schema:
-        """The columns of a file or a glob of files, as they are.
+        Args:
+            reads: the data file that the query scans, if it does.
 
         Raises:
-            DataFileMissing: there is no such file.
+            UnreadableFile: that file is damaged.
+        """
+        ...
+
+    def describe(self, path: str) -> pa.Schema:
+        """The columns of a data file, as they are.
+
+        Raises:
             UnreadableFile: it is not what its name says.
         """
         ...
 
-    def scan(self, url: str) -> str:
-        """The part of a query that stands for the rows of a file or glob, in the order of the file."""
+    def scan(self, path: str) -> str:
+        """The part of a query that stands for the rows of a data file, in its order.
+
+        Raises:
+            UnreadableFile: it is not what its name says.
+        """
         ...

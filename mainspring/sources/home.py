@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mainspring.clock import AcceleratedClock, Clock, SystemClock
 from mainspring.engines.base import Engine
 from mainspring.engines.urls import connect_engine
 from mainspring.sources.source import Source
@@ -12,13 +14,16 @@ from mainspring.sources.table import Table
 from mainspring.stores.base import Metadata, OnlineStore, TableStore
 from mainspring.stores.urls import connect_metadata, connect_online, connect_tables
 
+CLOCK = "clock.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
     """What every part of a running system shares.
 
     Attributes:
-        folder: where the state is: `tables`, `log`, `online`, `features`, `versions`, `metadata.sqlite`.
+        folder: where the state is: `tables`, `log`, `online`, `features`, `versions`,
+            `metadata.sqlite`.
         data: the folder that the sources' URLs are relative to.
     """
 
@@ -52,6 +57,20 @@ class Home:
     def online(self) -> OnlineStore:
         """The online store."""
         return connect_online(f"lmdb://{self.folder / 'online'}")
+
+    def clock(self) -> Clock:
+        """The system's clock: the time of day, unless the home was given an accelerated one."""
+        file = self.folder / CLOCK
+        return AcceleratedClock(**json.loads(file.read_text())) if file.exists() else SystemClock()
+
+    def accelerate(self, virtual: int, speed: float, after: float = 0.0) -> AcceleratedClock:
+        """Gives the system a clock that shows `virtual` now and soon runs `speed` times as fast.
+
+        Every process of the system shares it.
+        """
+        clock = AcceleratedClock.starting(virtual, speed, after)
+        (self.folder / CLOCK).write_text(json.dumps(asdict(clock)))
+        return clock
 
     def path(self, name: str) -> Path:
         """A folder of the home."""

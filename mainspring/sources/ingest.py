@@ -1,25 +1,23 @@
-"""Ingest: files of a source to its table, in one scan under the contract; bad rows to quarantine with their reasons."""
+"""Ingest: files of a source to its table, in one scan under the contract; bad rows are held."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from tempfile import TemporaryDirectory
 
 from mainspring.clock import Clock
 from mainspring.engines.base import Engine
-from mainspring.errors import ContractViolation
-from mainspring.sources import contract
+from mainspring.errors import ContractViolation, DataFileMissing, FileChanged, UnreadableFile
+from mainspring.sources.contract import Check, checks
+from mainspring.sources.judged import Judged, judge_file
+from mainspring.sources.mask import text
 from mainspring.sources.source import Source
-from mainspring.sources.table import ARRIVAL, OFFSET, Table, arrow_schema
+from mainspring.sources.table import Table
 from mainspring.stores.base import TableStore
 
 
@@ -29,15 +27,27 @@ class Ingested:
 
     Attributes:
         source: the source's name.
-        rows: how many rows were read; 0 where every file was taken before.
-        bad: how many of them went to quarantine.
+        files: how many files were taken; those taken before are left.
+        rows: how many rows were read from them.
+        bad: how many of these went to quarantine.
+        repeated: how many were left out, because the same row was there already.
         reasons: how often each reason was given.
     """
 
     source: str
+    files: int = 0
     rows: int = 0
     bad: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    reasons: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, judged: Judged) -> None:
+        """Counts the rows of a file that was taken."""
+        self.files += 1
+        self.rows += judged.rows
+        self.bad += judged.bad
+        self.repeated += judged.repeated
+        self.reasons.update(judged.by_reason())
 
 
 def ingest(
@@ -45,7 +55,13 @@ def ingest(
 ) -> Ingested:
     """Takes the rows of a source's files into its table; files that were taken before are left.
 
-    Each file is one commit of good rows after one of bad rows, so a kill at any moment leaves a file taken or not taken.
+    The file that is taken is known by its name and its content. Its good rows are one commit, after
+    one of its bad rows, so a kill at any moment leaves it taken or not taken. Where a column is
+    unique, a changed file is taken too, and rows that are there already are left out (see
+    `repeats.py`); without one, its old rows could not be told from new ones.
+
+    Memory holds a batch of rows, and the unique values. Each file needs room for its rows in the
+    system's temporary folder while it is taken.
 
     Args:
         folder: what the source's URL is relative to.
@@ -54,110 +70,120 @@ def ingest(
         DataFileMissing, UnreadableFile: there is nothing to read.
         UnknownColumn, WrongType: the file cannot be read under the contract.
         ContractViolation: more bad rows than `bad_at_most` allows; nothing of the file is taken.
+        FileChanged: a file has changed, and the source has no unique column.
+        WriteConflict: another process took rows into the table meanwhile.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring.clock import SystemClock
+        >>> from mainspring.engines.urls import connect_engine
+        >>> from mainspring.sources.source import Column, event_time
+        >>> from mainspring.stores.urls import connect_tables
+        >>> class Click(Source, url="*.csv"):
+        ...     ad: Column[int]
+        ...     clicked_at: Column[datetime] = event_time()
+        >>> with TemporaryDirectory() as name:
+        ...     _ = Path(name, "1.csv").write_text("ad,clicked_at\\n7,2024-05-01\\nx,2024-05-01")
+        ...     store = connect_tables(f"file://{name}/tables")
+        ...     ingest(Click, Path(name), store, connect_engine(), SystemClock()).reasons
+        Counter({'ad is no int': 1})
     """
     table, done = Table.of(store, source), Ingested(source.__schema__.id)
-    url = str(folder / source.__schema__.url)
-    engine.describe(url)
-    for path in sorted(folder.glob(source.__schema__.url)):
-        once = (f"file:{_fingerprint(path)}", 1)
-        if store.committed(table.schema.id, once[0]) < 1:
-            _take(path, table, engine, clock.now(), once, done)
+    for name in _files(source.__schema__.url, folder):
+        file = _File.of(folder / name, name)
+        if store.committed(table.name, file.identity) < 0:
+            done.add(_take(file, table, engine, clock.now()))
     return done
 
 
-def _take(
-    path: Path, table: Table, engine: Engine, now: int, once: tuple[str, int], done: Ingested
-) -> None:
-    found = engine.describe(str(path))
-    contract.match(table.schema, found, path.name)
-    query = contract.select(table.schema, engine.scan(str(path)), found)
-    batches = list(engine.stream(query))
-    first = _next_offset(table, engine)
-    mask = _column(batches, "__violations")
-    _refuse_if_too_bad(table, mask, batches, done, path)
-    held = list(_bad_rows(table, batches, first, now, path.name))
-    table.hold(held, once)
-    table.append(_good_batches(table, batches, first), once)
-    done.rows += len(mask)
-    done.bad += len(held)
-    done.reasons.update(reason for row in held for reason in row["reasons"])
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A data file: what it is known by, and what shows whether it is being written to."""
+
+    path: Path
+    name: str
+    identity: str
+    written: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: Path, name: str) -> _File:
+        written = _written(path)
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return cls(path, name, f"file:{name}:{digest[:32]}", written)
 
 
-def _column(batches: list[pa.RecordBatch], name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    return np.concatenate([np.empty(0, np.uint64), *(b.column(name).to_numpy() for b in batches)])
+def _written(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
-def _next_offset(table: Table, engine: Engine) -> int:
-    if not table.files:
-        return 0
-    query = f"SELECT coalesce(max({OFFSET}), -1) + 1 AS n FROM rows WHERE {OFFSET} < {1 << 40}"
-    held = "SELECT coalesce(max(offset), -1) + 1 AS n FROM rows"
-    numbers = [int(engine.select(query, rows=table.files)["n"][0].as_py())]
-    if table.quarantine_files:
-        numbers.append(int(engine.select(held, rows=table.quarantine_files)["n"][0].as_py()))
-    return max(numbers)
+def _files(url: str, folder: Path) -> list[str]:
+    found = [n for n in glob.glob(url, root_dir=folder, recursive=True) if (folder / n).is_file()]
+    if not found:
+        raise DataFileMissing(path=str(folder / url))
+    return sorted(found)
 
 
-def _good_batches(
-    table: Table, batches: list[pa.RecordBatch], first: int
-) -> Iterator[pa.RecordBatch]:
-    schema, event = arrow_schema(table.schema), table.schema.event.name
-    for batch in batches:
-        offsets = pa.array(np.arange(first, first + batch.num_rows))
-        first += batch.num_rows
-        arrivals = pc.add(batch.column(event), table.schema.late_by)
-        columns = [batch.column(c) for c in table.schema.columns] + [offsets, arrivals]
-        good = pc.equal(batch.column("__violations"), pa.scalar(0, pa.uint64()))
-        rows = pa.table(columns, names=[*table.schema.columns, OFFSET, ARRIVAL]).filter(good)
-        yield from _cast(rows, schema).to_batches()
+def _take(file: _File, table: Table, engine: Engine, now: int) -> Judged:
+    version, place, held_place = (
+        table.store.committed(name, app)
+        for name, app in [
+            (table.name, f"name:{file.name}"),
+            (table.name, "next"),
+            (table.quarantine, "next"),
+        ]
+    )
+    if version >= 0 and table.schema.unique is None:
+        schema = table.schema
+        raise FileChanged(path=file.name, source=schema.id, at=schema.at)
+    first = max(place, held_place, 0)
+    with TemporaryDirectory(prefix="mainspring-") as folder:
+        judged = judge_file(file.path, table, Path(folder, "judged.parquet"), engine, first)
+        if _written(file.path) != file.written:
+            problem = "it was written to while it was read"
+            raise UnreadableFile(path=str(file.path), problem=problem)
+        _refuse_if_too_bad(judged)
+        end = first + judged.rows
+        _forget_killed(file, table, engine)
+        if judged.bad:
+            held = judged.held(now, file.name)
+            table.hold(held, (file.identity, first), {"next": (held_place, end)})
+        moves = {"next": (place, end), f"name:{file.name}": (version, version + 1)}
+        table.append(judged.good(), (file.identity, 1), moves)
+    return judged
 
 
-def _cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    return pa.table([rows[f.name].cast(f.type) for f in schema], schema=schema)
+def _forget_killed(file: _File, table: Table, engine: Engine) -> None:
+    """Undoes the first of the two commits of an ingest that was killed before the second."""
+    first = table.store.committed(table.quarantine, file.identity)
+    if first >= 0:
+        query = f"""SELECT held.offset FROM held
+            WHERE file = {text(file.name)} AND held.offset >= {first}"""
+        offsets = engine.select(query, held=table.quarantine_files)["offset"]
+        table.store.delete(table.quarantine, "offset", offsets.combine_chunks())
 
 
-def _bad_rows(
-    table: Table, batches: list[pa.RecordBatch], first: int, now: int, file: str
-) -> Iterator[dict[str, Any]]:
-    reasons = [c.reason for c in contract.checks(table.schema)]
-    for batch in batches:
-        mask = batch.column("__violations").to_numpy()
-        for row in np.flatnonzero(mask):
-            given = [reason for bit, reason in enumerate(reasons) if int(mask[row]) >> bit & 1]
-            raw = batch.column("__raw")[int(row)].as_py()
-            yield {
-                "offset": first + int(row),
-                "at": now,
-                "file": file,
-                "reasons": given,
-                "row": raw,
-            }
-        first += batch.num_rows
-
-
-def _refuse_if_too_bad(
-    table: Table, mask: Any, batches: list[pa.RecordBatch], done: Ingested, path: Path
-) -> None:
-    for bit, check in enumerate(contract.checks(table.schema)):
-        allowed = check.column.checks.bad_at_most
-        bad = np.flatnonzero(mask >> np.uint64(bit) & np.uint64(1))
-        if allowed < 1.0 and len(bad) > allowed * len(mask):
-            raw = json.loads(
-                pa.concat_arrays([b.column("__raw") for b in batches])[int(bad[0])].as_py()
-            )
-            first = " ".join(f"{k}={v!r}" for k, v in list(raw.items())[:3])
+def _refuse_if_too_bad(judged: Judged) -> None:
+    for bit, check in enumerate(checks(judged.schema)):
+        bad = sum(n for mask, n in judged.masks.items() if mask >> bit & 1)
+        if bad > check.column.checks.bad_at_most * judged.rows:
             raise ContractViolation(
-                source=done.source,
-                rows=len(mask),
-                bad=len(bad),
+                source=judged.schema.id,
+                rows=judged.rows,
+                bad=bad,
                 check=check.reason,
-                allowed=allowed,
-                first=first,
+                allowed=check.column.checks.bad_at_most,
+                first=_first(judged, check),
                 at=check.column.at,
             )
 
 
-def _fingerprint(path: Path) -> str:
-    """A file's identity: its name and content, so that the same rows are taken once."""
-    with path.open("rb") as file:
-        return f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"
+def _first(judged: Judged, check: Check) -> str:
+    """The first row that breaks a check, as far as a line goes."""
+    for batch in judged.held(0, ""):
+        for row in batch.to_pylist():
+            if check.reason in row["reasons"]:
+                shown = json.loads(row["row"])
+                return " ".join(f"{k}={v!r}" for k, v in list(shown.items())[:3])
+    return ""

@@ -1,4 +1,4 @@
-"""What stands in the log: one record per event, and per answered request, whose row is an event of its source too."""
+"""What stands in the log: one record per event and per answered request."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -267,8 +267,16 @@ _CONVERTERS = {
 }
 
 
+Within: TypeAlias = tuple[str, int, int]
+"""A column of integers, and a range of its values from the first on to before the second."""
+
+
 class TableStore(Protocol):
-    """Tables as (version, file list): a commit is all or nothing, a version never changes."""
+    """Tables as (version, file list): a commit is all or nothing, and a version is never changed.
+
+    A commit is there whole or not at all, whatever was killed. Readers hold on to the files of the
+    version they have asked for.
+    """
 
     def append(
         self,
@@ -277,24 +285,49 @@ class TableStore(Protocol):
         batches: Iterable[pa.RecordBatch],
         *,
         once: tuple[str, int],
+        moves: Mapping[str, tuple[int, int]] | None = None,
     ) -> bool:
-        """Appends rows in one commit, unless `once` (a name, a growing number) was committed."""
+        """Appends rows in one commit, unless the same was committed before; says whether it did.
+
+        Args:
+            once: a name and a growing number that stand in the commit: it is a no-op where the name
+                is at this number already.
+            moves: more names, each with the number it must be at and the one it gets.
+
+        Raises:
+            WriteConflict: one of these names is elsewhere: someone else wrote meanwhile.
+        """
         ...
 
     def committed(self, name: str, app: str) -> int:
-        """The last number that `append` committed under a name; -1 if none."""
+        """The last number that was committed under a name; -1 if none."""
         ...
 
-    def files(self, name: str) -> list[str]:
-        """The Parquet files of the latest version."""
+    def files(self, name: str, within: Within | None = None) -> list[str]:
+        """The Parquet files of the latest version; none for a table without rows.
+
+        Args:
+            within: leaves out files that cannot have a row in this range.
+        """
         ...
 
     def version(self, name: str) -> int:
         """The latest version; -1 for a table that was never written."""
         ...
 
-    def delete(self, name: str, predicate: str) -> None:
-        """Deletes the rows that a SQL condition is true for, in one commit."""
+    def delete(self, name: str, column: str, values: pa.Array) -> int:
+        """Deletes the rows whose column has one of the values, in one commit; how many there were.
+
+        Raises:
+            WriteConflict: others kept writing to the table.
+        """
+        ...
+
+    def compact(self, name: str) -> None:
+        """Puts small files together, in one commit that changes no row.
+
+        Readers can hold on to the files of a version for an hour; then they may be deleted.
+        """
         ...
 
 
@@ -307,6 +340,10 @@ class OnlineStore(Protocol):
 
     def write(self, items: Mapping[bytes, bytes]) -> None:
         """Sets values in one transaction, durable when it returns."""
+        ...
+
+    def clear(self, items: Mapping[bytes, bytes]) -> None:
+        """Takes everything out and sets values, in one transaction."""
         ...
 
     def close(self) -> None:
