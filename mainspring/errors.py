@@ -276,7 +276,7 @@ class UnreadableFile(MainspringError):
     """A data file that is not what its name says, or is damaged."""
 
     headline = "{path} cannot be read: {problem}"
-    fix = "write it again as Parquet or CSV with a header; nothing of it was taken"
+    fix = "write it again, as Parquet or as CSV in UTF-8 with a header; nothing of it was taken"
     path: str
     problem: str
 
@@ -737,7 +737,7 @@ class BodyTooLarge(MainspringError):
     """A request with more bytes than the server reads."""
 
     headline = "the body has more than {limit:,} bytes"
-    fix = "send fewer rows in one request; `mainspring score` and `ingest` read whole files"
+    fix = "send fewer rows in one request; `mainspring ingest` takes whole files of events"
     limit: int
 
 
@@ -790,3 +790,17 @@ class ServerDidNotStart(MainspringError):
     fix = "look at what the serving process printed; is the port free?"
     address: str
     seconds: float
+
+
+class SignatureMismatch(MainspringError):
+    """A version that needs a value which its endpoint, or its training set, does not have."""
+
+    headline = "{model} v{number} needs {missing}, which {owner} does not give"
+    where = "{at}    v{number} -> declared now   {difference}"
+    fix = "add it to the training set again, or serve the new model under a new endpoint name"
+    model: str
+    number: int
+    missing: str
+    owner: str
+    difference: str
+    at: str

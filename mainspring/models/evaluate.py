@@ -139,6 +139,23 @@ def calibration_error(y: Floats, p: Floats, bins: int = 10) -> float:
     return _ratio(sum(b.rows * abs(b.predicted - b.observed) for b in table), len(p))
 
 
+def calibration_interval(
+    y: Floats, p: Floats, *, seed: int, bins: int = 10, resamples: int = 200
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the calibration error, in the bins of all rows.
+
+    Example:
+        >>> y, p = np.array([0.0, 1.0] * 50), np.array([0.2, 0.8] * 50)
+        >>> [round(edge, 3) for edge in calibration_interval(y, p, seed=1)]
+        [0.2, 0.2]
+    """
+    gaps, edges = p - y, np.array([b.high for b in calibration(y, p, bins)][:-1])
+    members = np.searchsorted(edges, p, side="left")
+    resampled = _resampled(len(y), seed, resamples)
+    off = (np.abs(np.bincount(members, weights=gaps * counts)).sum() for counts in resampled)
+    return _middle([_ratio(total, len(y)) for total in off])
+
+
 def by_slice(
     metric: Metric, y: Floats, p: Floats, slices: NDArray[Any], *, min_rows: int = 1
 ) -> list[SliceScore]:

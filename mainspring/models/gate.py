@@ -49,7 +49,7 @@ def beats(other: Literal["champion", "baseline"] | Rule, on: Metric, *, by: floa
         other: the version that answers now (`"champion"`; passed while there is none), the best of
             the simple models of the ladder (`"baseline"`), or a rule.
         on: the metric.
-        by: by how much at least.
+        by: by how much at least; below 0, how much worse it may be.
 
     Raises:
         InvalidDeclaration: another text than these two, or not a metric.

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
-from mainspring.errors import declared_at, expect
+from mainspring.errors import InvalidDeclaration, declared_at, expect
 from mainspring.expressions import stable
 from mainspring.models.gate import Gate
+from mainspring.models.metrics import METRICS, Metric
+from mainspring.models.signature import Input, Output, Signature
 from mainspring.training.training_set import TrainingSet
 from mainspring.windows import microseconds
 
@@ -79,6 +81,39 @@ class Model:
     def __post_init__(self) -> None:
         expect(self, estimator=Estimator, rows=TrainingSet, gates=list[Gate], memory_mb=int | None)
         microseconds(self.deadline, "deadline")
+        for gate in self.gates:
+            self.expect_metric(gate.metric, f"a gate of model {self.name!r}")
+
+    def expect_metric(self, metric: Metric, owner: str) -> None:
+        """Refuses a metric that is not of what the model answers.
+
+        Raises:
+            InvalidDeclaration: it is of probabilities where numbers are answered, or the other way.
+        """
+        if metric.for_ != self.output:
+            suitable = ", ".join(f"ms.{m.name}" for m in METRICS.values() if m.for_ == self.output)
+            raise InvalidDeclaration(
+                subject_name=owner,
+                problem=f"{metric.name} is a metric of a {metric.for_}, the model answers "
+                f"with a {self.output}",
+                at=declared_at(),
+                remedy=f"use one of {suitable}",
+            )
+
+    @property
+    def output(self) -> Output:
+        """What it answers: a probability for a yes-or-no label, else a number."""
+        return "probability" if self.rows.label.kind == "flag" else "number"
+
+    @property
+    def signature(self) -> Signature:
+        """The signature of its versions: the feature set in order, and the output."""
+        features = self.rows.feature_set
+        inputs = (
+            Input(name, "category" if kind == "text" else "number")
+            for name, kind in zip(features.names, features.kinds, strict=True)
+        )
+        return Signature(tuple(inputs), self.output)
 
     def definition(self) -> dict[str, Any]:
         """The model as JSON for the plan."""

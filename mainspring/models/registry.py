@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mainspring.errors import UnknownName
+from mainspring.errors import SignatureMismatch, UnknownName
+from mainspring.models.model import Model
 from mainspring.models.runtime import Predictor, load
+from mainspring.models.signature import Signature, difference, lacking
 from mainspring.stores.base import Metadata, Row, Snapshot, Transaction
 
 Role = Literal["champion", "canary", "shadow", "frozen"]
-"""What a version is to an endpoint: it answers, gets a share, answers silently, or is the first one, kept for comparison."""
+"""What a version is to an endpoint: it answers, has a share, is silent, or is kept to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,27 @@ class Registry:
 @lru_cache(maxsize=16)
 def _loaded(folder: Path, sha256: str) -> Predictor:
     return load(folder, sha256)
+
+
+def check_signature(model: Model, number: int, found: Signature, owner: str, at: str) -> None:
+    """Refuses a version that needs more than its model's declaration gives now.
+
+    Args:
+        found: the signature of the version.
+        owner, at: what should give its inputs, and where that is declared.
+
+    Raises:
+        SignatureMismatch: an input is not there, or is of another kind.
+    """
+    if missing := lacking(found, model.signature):
+        raise SignatureMismatch(
+            model=model.name,
+            number=number,
+            missing=missing,
+            owner=owner,
+            difference=difference(found, model.signature),
+            at=at,
+        )
 
 
 def aliases(snapshot: Snapshot, endpoint: str) -> dict[Role, Alias]:

@@ -66,6 +66,17 @@ class Signature:
         return cls(tuple(Input(name, kind) for name, kind in data["inputs"]), data["output"])
 
 
+def lacking(needed: Signature, given: Signature) -> str:
+    """The inputs that one signature needs and another does not have; empty when it has them all.
+
+    Example:
+        >>> needed = Signature((Input("bid", "number"), Input("age", "number")), "probability")
+        >>> lacking(needed, Signature((Input("bid", "number"),), "probability"))
+        'age (number)'
+    """
+    return ", ".join(f"{i.name} ({i.kind})" for i in needed.inputs if i not in given.inputs)
+
+
 def difference(old: Signature, new: Signature) -> str:
     """What changes from `old` to `new`, on one line; empty when they are equal.
 

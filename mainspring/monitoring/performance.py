@@ -1,4 +1,4 @@
-"""Performance: what was answered against what came, per day of requests, once their outcomes have matured."""
+"""Performance: what was answered against what came, per day of requests that have matured."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ class Measured:
 def measure(output: str, logged: Logged, known: Outcomes, seed: int = 0) -> Iterator[Measured]:
     """Every metric of what was served, and of what shadow and frozen would have answered.
 
+    Requests without an outcome, and fallbacks, are left out.
+
     Args:
         output: `probability` or `number`.
         logged: the answers.
         known: what became of the same stretch of requests.
     """
-    y = labels_of(logged, known)
-    variants = {
-        "served": np.where(logged.role == "fallback", np.nan, logged.score),
-        **logged.silent,
-    }
-    for variant, scores in variants.items():
+    y = known.labels(logged.ids, logged.at)
+    served = np.where(logged.role == "fallback", np.nan, logged.score)
+    for variant, scores in (("served", served), *logged.silent.items()):
         usable = ~np.isnan(y) & ~np.isnan(scores)
         if not usable.any():
             continue
@@ -51,9 +50,3 @@ def measure(output: str, logged: Logged, known: Outcomes, seed: int = 0) -> Iter
 def _measured(metric: Metric, variant: str, y: Vector, p: Vector, seed: int) -> Measured:
     low, high = interval(metric, y, p, seed=seed, resamples=50)
     return Measured(metric.name, variant, evaluate(metric, y, p), low, high, len(y))
-
-
-def labels_of(logged: Logged, known: Outcomes) -> Vector:
-    """The label of each logged answer by request key, NaN where it is not known."""
-    value = dict(zip(known.ids, known.value.tolist(), strict=True))
-    return np.array([value.get(key, np.nan) for key in logged.ids], np.float64)

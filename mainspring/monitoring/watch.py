@@ -10,20 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from mainspring.monitoring.drift import Counts, DriftSettings, Verdict, judge, rank
+from mainspring.monitoring.drift import (
+    Counts,
+    DriftSettings,
+    Verdict,
+    corrected_psi,
+    judge,
+    rank,
+)
 from mainspring.monitoring.monitor import Monitor
 from mainspring.monitoring.profile import Cells, profile
 from mainspring.stores.base import Transaction
 from mainspring.vectors import Vector, Vectors
 
+SCORE = "score"
+"""The name under which a version's reference keeps its own predictions."""
+
 HOUR = 3_600_000_000
 HISTORY = 28 * 24 * HOUR
-"""How much of the past a drift check looks at: four weeks, of which it needs seventeen days to know what is usual."""
+"""How much of the past a drift check sees; it needs seventeen days to know what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a version was trained on: per feature its cells and counts, and how much each feature matters to it."""
+    """What a version was trained on: per feature its cells and counts, and its importance."""
 
     features: Mapping[str, tuple[Cells, Counts]]
     importance: Mapping[str, float]
@@ -66,6 +76,15 @@ def evaluate(
     return found
 
 
+def score_shift(reference: Reference, scores: Vector) -> float:
+    """How far a version's scores are from those that it was judged on: a population stability
+    index, corrected for the number of rows."""
+    cells, counts = reference.features[SCORE]
+    if not len(scores) or not counts.sum():
+        return 0.0
+    return float(corrected_psi(cells.count(scores)[None], counts)[0])
+
+
 def settle(
     monitor: Monitor,
     verdicts: Mapping[str, Verdict],
@@ -73,7 +92,8 @@ def settle(
     now: int,
     transaction: Transaction,
 ) -> str:
-    """Writes what a monitor found: its measurements, and an incident that opens with a page and closes without.
+    """Writes what a monitor found: its measurements, and an incident that opens with a page and
+    closes without.
 
     Returns:
         `opened`, `open`, `closed` or `quiet`.

@@ -1,20 +1,22 @@
-"""One training: rows as known now, a fit in a child process, the verdict of the gates, a version in the registry."""
+"""One training: rows as known now, a fit in a child, the verdict of the gates, a version."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from mainspring.engines.base import Engine
-from mainspring.expressions import leaves
+import numpy as np
+
 from mainspring.features.backfill import Backfill
+from mainspring.graph import SYSTEM_MODULE
 from mainspring.models.evaluate import evaluate
 from mainspring.models.fit import FitJob, Fitted, fit
 from mainspring.models.judge import Verdict, judge, scores
@@ -23,19 +25,14 @@ from mainspring.models.metrics import METRICS
 from mainspring.models.model import Model
 from mainspring.models.outcome import Origin
 from mainspring.models.registry import Registry, decide
-from mainspring.models.rule import Rule
-from mainspring.models.signature import Input, Output, Signature
 from mainspring.monitoring.profile import Cells
-from mainspring.sources.source import Source
-from mainspring.sources.table import Table
+from mainspring.monitoring.watch import SCORE
+from mainspring.retraining.opponents import opponents
+from mainspring.sources.home import Home
 from mainspring.stores.base import Transaction
 from mainspring.training.build import Built, build
 from mainspring.vectors import Vector
-from mainspring.vectors import evaluate as value_of
 from mainspring.windows import microseconds
-
-SCORE = "score"
-"""The name under which a version's profile keeps its own predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,96 +52,71 @@ class Trained:
         return all(v.passed for v in self.verdicts)
 
 
-def signature_of(model: Model) -> Signature:
-    """The signature that versions of a model have: the feature set in order, and what the label is."""
-    features = model.rows.feature_set
-    inputs = (
-        Input(name, "category" if kind == "text" else "number")
-        for name, kind in zip(features.names, features.kinds, strict=True)
-    )
-    return Signature(tuple(inputs), output_of(model))
-
-
-def output_of(model: Model) -> Output:
-    """What a model answers: a probability for a yes-or-no label, else a number."""
-    return "probability" if model.rows.label.kind == "flag" else "number"
-
-
 def train(
     model: Model,
     now: int,
     backfill: Backfill,
-    tables: Callable[[type[Source]], Table],
-    engine: Engine,
+    home: Home,
     registry: Registry,
-    champion: int | None,
-    versions: Path,
+    champions: Sequence[int],
 ) -> Trained:
     """Fits and judges a version of a model on what is known at `now`; nothing is registered yet.
+
+    Args:
+        champions: the versions of the model that answer somewhere now.
 
     Raises:
         NoTrainingRows: nothing has matured.
         FitFailed, FitTimedOut, FitOutOfMemory, NothingToLearn, …: see `models.fit`.
     """
-    built = build(model.rows, now, backfill, tables, engine)
-    fit_rows, judge_rows = _split(built, 0, built.fit), _split(built, built.fit, len(built.rows))
-    job = FitJob(
-        model=model.name,
-        estimator=model.estimator,
-        rows=fit_rows,
-        judge=judge_rows.columns,
-        signature=signature_of(model),
-        seed=model.seed,
-        folder=versions,
-        origin=_origin(model),
+    built = build(model.rows, now, backfill, home.table, home.engine)
+    judged, y = built.rows.take(np.arange(built.fit, len(built.rows))), built.labels[built.fit :]
+    fitted = fit(
+        _job(model, built, judged.columns, home.path("versions")),
+        deadline_s=microseconds(model.deadline) / 1e6,
+        memory_mb=model.memory_mb,
     )
-    fitted = fit(job, deadline_s=microseconds(model.deadline) / 1e6, memory_mb=model.memory_mb)
-    y, p = judge_rows.y, fitted.predictions
-    others = _others(model, judge_rows.columns, registry, champion, len(y))
+    p = fitted.predictions
+    others = opponents(model, judged, fitted.ladder, champions, registry, home)
     return Trained(
         model,
         built,
         fitted,
-        judge(model.gates, y, p, others, fitted.ladder, model.seed),
-        scores(output_of(model), y, p, model.seed),
+        judge(model.gates, y, p, others, model.seed),
+        scores(model.output, y, p, model.seed),
         _rungs(model, y, fitted.ladder),
     )
 
 
-def _split(built: Built, start: int, end: int) -> FitRows:
-    columns = {name: values[start:end] for name, values in built.rows.columns.items()}
-    return FitRows(columns, built.labels[start:end])
+def _job(model: Model, built: Built, judged: Mapping[str, Vector], folder: Path) -> FitJob:
+    fit_rows = built.rows.take(np.arange(built.fit))
+    return FitJob(
+        model=model.name,
+        estimator=model.estimator,
+        rows=FitRows(fit_rows.columns, built.labels[: built.fit]),
+        judge=judged,
+        signature=model.signature,
+        seed=model.seed,
+        folder=folder,
+        origin=_origin(model),
+    )
 
 
 def _origin(model: Model) -> Origin:
-    module = sys.modules.get(type(model.estimator).__module__)
-    file = getattr(module, "__file__", None)
-    of_system = module is not None and module.__name__.startswith("mainspring_system_")
-    return Origin(model.at, module.__name__, file) if of_system and module else Origin(model.at)
-
-
-def _others(
-    model: Model, columns: Mapping[str, Vector], registry: Registry, champion: int | None, rows: int
-) -> dict[str, Vector]:
-    """What the champion and the rules of the gates predict on the judge rows."""
-    found: dict[str, Vector] = {}
-    if champion is not None:
-        found["champion"] = registry.predictor(model.name, champion).predict(dict(columns))
-    for gate in model.gates:
-        if isinstance(gate.other, Rule) and all(
-            leaf.label in columns for leaf in leaves(gate.other.flag)
-        ):
-            found[gate.other.name] = value_of(gate.other.flag, columns, rows)
-    return found
+    """Where the model was declared; from there a child loads a class of the system file."""
+    file = model.at.rpartition(":")[0]
+    name = f"{SYSTEM_MODULE}{Path(file).stem}"
+    of_system = getattr(sys.modules.get(name), "__file__", None) == file
+    return Origin(model.at, name, file) if of_system else Origin(model.at)
 
 
 def _rungs(model: Model, y: Vector, ladder: Mapping[str, Vector]) -> dict[str, dict[str, float]]:
-    wanted = [m for m in METRICS.values() if m.for_ == output_of(model)]
+    wanted = [m for m in METRICS.values() if m.for_ == model.output]
     return {rung: {m.name: evaluate(m, y, p) for m in wanted} for rung, p in ladder.items()}
 
 
 def register(trained: Trained, now: int, reason: str, transaction: Transaction) -> int:
-    """Appends a version with everything that is known of it: its run, its metrics, its gates and a decision."""
+    """Appends a version with all that is known of it: metrics, gates, its run, a decision."""
     model, fitted = trained.model, trained.fitted
     number = transaction.next_number(f"version:{model.name}")
     transaction.insert(
@@ -154,7 +126,7 @@ def register(trained: Trained, now: int, reason: str, transaction: Transaction) 
         sha256=fitted.sha256,
         rows_hash=trained.built.content_hash,
         folder=fitted.folder.name,
-        signature=signature_of(model).to_json(),
+        signature=model.signature.to_json(),
         metrics=dict(trained.metrics),
         gates=[v.to_json() for v in trained.verdicts],
         ladder=dict(trained.ladder),
@@ -177,7 +149,7 @@ def register(trained: Trained, now: int, reason: str, transaction: Transaction) 
 
 
 def _track(trained: Trained, number: int, now: int, transaction: Transaction) -> None:
-    """Experiment tracking: the run with parameters, data, code, environment and seed, and its metrics."""
+    """Appends the run that made a version: settings, rows, code, environment and metrics."""
     model, run = trained.model, transaction.next_number("run")
     transaction.insert(
         "run",
@@ -221,14 +193,17 @@ def _installed(name: str) -> bool:
 
 
 def write_profile(trained: Trained, folder: Path) -> None:
-    """Keeps the distribution of each input on the fit rows, and of the predictions on the judge rows: what drift is measured against."""
+    """Keeps what drift is measured against: inputs of the fit rows, scores of the judge rows."""
     columns = {n: v[: trained.built.fit] for n, v in trained.built.rows.columns.items()}
     columns[SCORE] = trained.fitted.predictions
     profile = {name: _profile(values) for name, values in columns.items()}
     content = {"features": profile, "importance": dict(trained.fitted.importance)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{trained.fitted.sha256}.json"
-    path.with_suffix(".partial").write_text(json.dumps(content))
+    with path.with_suffix(".partial").open("w") as file:
+        file.write(json.dumps(content))
+        file.flush()
+        os.fsync(file.fileno())
     path.with_suffix(".partial").rename(path)
 
 

@@ -51,6 +51,8 @@ class Worse:
 
     def __post_init__(self) -> None:
         expect(self, endpoint=Endpoint, metric=Metric, by=float | int)
+        if isinstance(self.endpoint.model, Model):
+            self.endpoint.model.expect_metric(self.metric, "ms.worse")
 
     def definition(self) -> dict[str, Any]:
         return {"worse": self.endpoint.name, "metric": self.metric.name, "by": self.by}

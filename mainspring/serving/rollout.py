@@ -1,31 +1,81 @@
 """Rollout: how a version that met its gates takes over, step by step, and what takes it back.
 
-First it answers silently as shadow, then for growing shares of the requests as canary, then it is champion. Before each step its guards are
-looked at over the time since the last one: failures, the distribution of its scores, and quality where labels have arrived.
+First it answers silently as shadow, then for growing shares of the requests as canary, then it is
+champion. All the while its scores are logged beside the champion's, so before each step the guards
+see both on the same requests: failures, scores unlike those that the version was judged on, and
+quality where outcomes have matured. The error of the guard on quality is shared among the steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from mainspring.models.evaluate import compare
+from mainspring.models.evaluate import Comparison, compare
 from mainspring.models.metrics import METRICS, Metric
-from mainspring.models.registry import Alias, Role, assign, decide
+from mainspring.models.registry import Alias, Role, aliases, assign, decide
 from mainspring.serving.endpoint import Canary, Endpoint
 from mainspring.serving.prediction_log import Logged
 from mainspring.stores.base import Transaction
 from mainspring.vectors import Vector
 from mainspring.windows import microseconds
 
-MIN_LABELS = 200
-"""Fewer labelled answers say nothing about quality."""
+MIN_ANSWERS = 200
+"""Fewer answers, or labels of answers, say nothing."""
 
 SCORES_MOVED = 0.25
-"""The population stability index between the challenger's and the champion's scores that takes the challenger back."""
+"""How far, as a population stability index, a version's scores may be from those it was judged on,
+beyond the champion's from its own, if they are as far from the champion's on the same requests. A
+stormy day moves the scores of both, and a better version differs from the champion; only what is
+broken does both."""
+
+ERROR = 0.025
+"""The chance that a rollout takes a version back that is as good as the champion."""
+
+_HALF_WIDTH = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What champion and challenger said to the same requests, in order of time.
+
+    Attributes:
+        ids, at: the requests.
+        champion: NaN where the challenger answered in its place.
+        challenger: NaN where it failed.
+    """
+
+    ids: Vector
+    at: Vector
+    champion: Vector
+    challenger: Vector
+
+    @classmethod
+    def of(cls, logged: Logged, number: int) -> Pair:
+        """The logged answers at which version `number` was silent or answered."""
+        mine = logged.silent_version["shadow"] == number
+        champion = np.where(logged.role == "champion", logged.score, np.nan)
+        challenger = logged.silent["shadow"]
+        return cls(logged.ids[mine], logged.at[mine], champion[mine], challenger[mine])
+
+    def since(self, start: int) -> Pair:
+        """The requests from a time on."""
+        later = self.at >= start
+        columns = (self.ids, self.at, self.champion, self.challenger)
+        return Pair(*(column[later] for column in columns))
+
+    @property
+    def both(self) -> Vector:
+        """Where both said something."""
+        known: Vector = ~np.isnan(self.champion) & ~np.isnan(self.challenger)
+        return known
+
+    def __len__(self) -> int:
+        return len(self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,160 +88,160 @@ class Guarded:
 
 def enter(
     endpoint: Endpoint,
-    aliases: Mapping[Role, Alias],
+    roles: Mapping[Role, Alias],
     number: int,
     now: int,
     transaction: Transaction,
 ) -> None:
-    """A version that met its gates begins its rollout; the first one ever answers at once and is kept for comparison."""
-    if "champion" not in aliases:
+    """A version that met its gates begins its rollout; the first ever answers at once."""
+    _leave(endpoint, roles, number, now, transaction)
+    if "champion" not in roles:
         assign(transaction, endpoint.name, "frozen", number, now)
         _crown(endpoint, number, now, "the first version that met its gates", {}, transaction)
     elif endpoint.rollout is None:
         _crown(endpoint, number, now, "the endpoint declares no rollout", {}, transaction)
     else:
-        _leave(endpoint, aliases, number, now, transaction)
         assign(transaction, endpoint.name, "shadow", number, now)
-        decide(
-            transaction,
-            now,
-            endpoint.name,
-            "shadow",
-            f"v{number} answers silently",
-            {"version": number},
-        )
+        reason, evidence = f"v{number} answers silently", {"version": number}
+        decide(transaction, now, endpoint.name, "shadow", reason, evidence)
 
 
 def _leave(
     endpoint: Endpoint,
-    aliases: Mapping[Role, Alias],
+    roles: Mapping[Role, Alias],
     number: int,
     now: int,
     transaction: Transaction,
 ) -> None:
     """A version on its way is overtaken by a newer one."""
-    for role in ("shadow", "canary"):
-        if role in aliases:
-            transaction.delete("alias", subject=endpoint.name, role=role)
-            reason = f"v{aliases[role].number} gives way to v{number}"
-            evidence = {"version": aliases[role].number}
-            decide(transaction, now, endpoint.name, "superseded", reason, evidence)
+    if alias := moving(roles):
+        transaction.delete("alias", subject=endpoint.name, role=alias.role)
+        reason, evidence = f"v{alias.number} gives way to v{number}", {"version": alias.number}
+        decide(transaction, now, endpoint.name, "superseded", reason, evidence)
 
 
-def due(endpoint: Endpoint, aliases: Mapping[Role, Alias]) -> int | None:
+def moving(roles: Mapping[Role, Alias]) -> Alias | None:
+    """The version on its way to be champion, if there is one."""
+    return roles.get("canary") or roles.get("shadow")
+
+
+def due(endpoint: Endpoint, roles: Mapping[Role, Alias]) -> int | None:
     """When the version on its way is to be looked at next; None if none is."""
-    moving = aliases.get("canary") or aliases.get("shadow")
-    return (
-        None
-        if moving is None or endpoint.rollout is None
-        else moving.at + microseconds(endpoint.rollout.bake)
-    )
+    alias = moving(roles)
+    if alias is None:
+        return None
+    return alias.at + (microseconds(endpoint.rollout.bake) if endpoint.rollout else 0)
 
 
-def guard(moving: Alias, logged: Logged, labels: Vector, output: str, seed: int = 0) -> Guarded:
-    """What the guards see in the answers since the last step.
+def guard(
+    pair: Pair,
+    now: Pair,
+    labels: Vector,
+    moved: float,
+    metric: Metric,
+    *,
+    looks: int,
+    seed: int,
+) -> Guarded:
+    """What the guards see.
 
     Args:
-        moving: the version on its way: shadow or canary.
-        logged: the answers since its step began.
-        labels: their labels, NaN where not known.
+        pair: the answers since the rollout began.
+        now: those of its present step.
+        labels: the matured labels of `pair`, NaN where there is none.
+        moved: how much farther than the champion's the version's scores are from those it was
+            judged on, as a population stability index.
+        looks: how often a rollout is looked at.
     """
-    champion, challenger, paired = _two(moving, logged)
-    failed = int(np.isnan(challenger).sum())
-    if not len(challenger):
-        return Guarded(None, {"version": moving.number, "answers": 0})
-    moved = _stability(champion, challenger)
-    evidence: dict[str, Any] = {
-        "version": moving.number,
-        "answers": len(challenger),
-        "failed": failed,
-        "psi": round(moved, 4),
-    }
+    failed, apart = int(np.isnan(now.challenger).sum()), _apart(now)
+    evidence: dict[str, Any] = {"answers": len(now), "failed": failed}
+    evidence |= {"moved": round(moved, 4), "apart": round(apart, 4)}
     if failed:
-        return Guarded(f"{failed} of {len(challenger)} answers failed", evidence)
-    if len(challenger) >= MIN_LABELS and moved > SCORES_MOVED:
-        return Guarded(f"its scores moved by PSI {moved:.2f} from the champion's", evidence)
-    return _quality(paired, labels, output, evidence, seed)
+        return Guarded(f"{failed:,} of {len(now):,} answers failed", evidence)
+    if len(now) >= MIN_ANSWERS and min(moved, apart) > SCORES_MOVED:
+        return Guarded(f"its scores moved by PSI {moved:.2f} since it was judged", evidence)
+    return _quality(pair, labels, metric, looks, seed, evidence)
 
 
-def _two(moving: Alias, logged: Logged) -> tuple[Vector, Vector, tuple[Vector, Vector]]:
-    """The champion's scores, the challenger's, and both on the rows where both are known."""
-    if moving.role == "shadow":
-        mine = logged.silent_version["shadow"] == moving.number
-        pair = logged.score, np.where(mine, logged.silent["shadow"], np.nan)
-        return logged.score[mine], logged.silent["shadow"][mine], pair
-    mine, theirs = logged.version == moving.number, logged.role == "champion"
-    nothing = np.full(len(logged), np.nan)
-    return logged.score[theirs], logged.score[mine], (nothing, nothing)
+def _apart(pair: Pair) -> float:
+    """The stability index of the scores of both on the same requests, over the champion's deciles."""
+    champion, challenger = pair.champion[pair.both], pair.challenger[pair.both]
+    if not len(champion):
+        return 0.0
+    edges = np.unique(np.quantile(champion, np.linspace(0.1, 0.9, 9)))
+    cells = (np.searchsorted(edges, scores) for scores in (champion, challenger))
+    p, q = (np.bincount(cell, minlength=len(edges) + 1) + 0.5 for cell in cells)
+    p, q = p / p.sum(), q / q.sum()
+    return float(((p - q) * np.log(p / q)).sum())
 
 
 def _quality(
-    pair: tuple[Vector, Vector], labels: Vector, output: str, evidence: dict[str, Any], seed: int
+    pair: Pair, labels: Vector, metric: Metric, looks: int, seed: int, evidence: dict[str, Any]
 ) -> Guarded:
-    champion, challenger = pair
-    known = ~np.isnan(labels) & ~np.isnan(champion) & ~np.isnan(challenger)
+    known = pair.both & ~np.isnan(labels)
     evidence["labelled"] = int(known.sum())
-    if evidence["labelled"] < MIN_LABELS:
+    if evidence["labelled"] < MIN_ANSWERS:
         return Guarded(None, evidence)
-    metric = headline_metric(output)
-    found = compare(metric, labels[known], challenger[known], champion[known], seed=seed)
+    y, challenger, champion = labels[known], pair.challenger[known], pair.champion[known]
+    found = compare(metric, y, challenger, champion, seed=seed)
     evidence |= {
         "metric": metric.name,
         "difference": found.difference,
         "low": found.low,
         "high": found.high,
     }
-    worse = found.low > 0 if metric.better == "lower" else found.high < 0
-    return Guarded(
-        f"its {metric.name} is worse by {abs(found.difference):.4f}" if worse else None, evidence
-    )
+    difference = f"its {metric.name} is worse by {abs(found.difference):.4f}"
+    return Guarded(difference if _is_worse(found, metric, looks) else None, evidence)
+
+
+def _is_worse(found: Comparison, metric: Metric, looks: int) -> bool:
+    """Whether a loss is no chance, at one of several looks (Bonferroni)."""
+    loss = found.difference if metric.better == "lower" else -found.difference
+    error = (found.high - found.low) / 2 / _HALF_WIDTH
+    return loss > NormalDist().inv_cdf(1 - ERROR / looks) * error
 
 
 def headline_metric(output: str) -> Metric:
-    """The metric that rollout and charts go by: a proper score."""
+    """The metric that rollout and charts go by: a proper score.
+
+    Example:
+        >>> headline_metric("probability").name
+        'log_loss'
+    """
     return METRICS["log_loss" if output == "probability" else "rmse"]
 
 
-def _stability(champion: Vector, challenger: Vector) -> float:
-    """The population stability index of two sets of scores over the champion's deciles."""
-    a, b = champion[~np.isnan(champion)], challenger[~np.isnan(challenger)]
-    if len(a) < 2 or not len(b):
-        return 0.0
-    edges = np.unique(np.quantile(a, np.linspace(0.1, 0.9, 9)))
-    p, q = (np.bincount(np.searchsorted(edges, s), minlength=len(edges) + 1) + 0.5 for s in (a, b))
-    p, q = p / p.sum(), q / q.sum()
-    return float(((p - q) * np.log(p / q)).sum())
-
-
 def advance(
-    endpoint: Endpoint,
-    aliases: Mapping[Role, Alias],
-    guarded: Guarded,
-    now: int,
-    transaction: Transaction,
-) -> str:
-    """The next step of the version on its way, or the way back; gives the decision's kind."""
-    rollout, moving = endpoint.rollout, aliases.get("canary") or aliases.get("shadow")
-    if rollout is None or moving is None:
-        return "none"
-    transaction.delete("alias", subject=endpoint.name, role=moving.role)
+    endpoint: Endpoint, alias: Alias, guarded: Guarded, now: int, transaction: Transaction
+) -> None:
+    """The next step of the version on its way, or the way back.
+
+    Nothing happens if someone has decided otherwise since the guards looked.
+    """
+    if moving(aliases(transaction, endpoint.name)) != alias:
+        return
+    transaction.delete("alias", subject=endpoint.name, role=alias.role)
+    share, number = _next_share(endpoint.rollout, alias), alias.number
+    evidence = {"version": number, **guarded.evidence}
     if guarded.broken:
-        reason = f"v{moving.number} is taken back: {guarded.broken}"
-        decide(transaction, now, endpoint.name, "rolled_back", reason, guarded.evidence)
-        return "rolled_back"
-    share = _next_share(rollout, moving)
-    if share >= 1.0:
-        reason = "every guard held through the rollout"
-        _crown(endpoint, moving.number, now, reason, guarded.evidence, transaction)
-        return "promoted"
-    assign(transaction, endpoint.name, "canary", moving.number, now, share)
-    reason = f"v{moving.number} answers {share:.0%} of the requests"
-    decide(transaction, now, endpoint.name, "canary", reason, guarded.evidence)
-    return "canary"
+        reason = f"v{number} is taken back: {guarded.broken}"
+        decide(transaction, now, endpoint.name, "rolled_back", reason, evidence)
+    elif share >= 1.0:
+        _crown(endpoint, number, now, _passed(endpoint), evidence, transaction)
+    else:
+        assign(transaction, endpoint.name, "canary", number, now, share)
+        reason = f"v{number} answers {share:.0%} of the requests"
+        decide(transaction, now, endpoint.name, "canary", reason, evidence)
 
 
-def _next_share(rollout: Canary, moving: Alias) -> float:
-    return next(s for s in rollout.steps if s > moving.share or s == 1.0)
+def _next_share(rollout: Canary | None, alias: Alias) -> float:
+    steps = rollout.steps if rollout else [1.0]
+    return next(s for s in steps if s > alias.share or s == 1.0)
+
+
+def _passed(endpoint: Endpoint) -> str:
+    held = "every guard held through the rollout"
+    return held if endpoint.rollout else "the endpoint declares no rollout any more"
 
 
 def _crown(
@@ -210,7 +260,7 @@ def _crown(
 
 def roll_back(
     endpoint: Endpoint,
-    aliases: Mapping[Role, Alias],
+    roles: Mapping[Role, Alias],
     to: int,
     now: int,
     reason: str,
@@ -218,7 +268,7 @@ def roll_back(
 ) -> None:
     """Makes an earlier version champion again at once, and stops any rollout."""
     for role in ("shadow", "canary"):
-        if role in aliases:
+        if role in roles:
             transaction.delete("alias", subject=endpoint.name, role=role)
     assign(transaction, endpoint.name, "champion", to, now, 1.0)
     decide(transaction, now, endpoint.name, "rolled_back", reason, {"version": to})

@@ -1,18 +1,22 @@
-"""The roster of an endpoint: which version answers a request, and which answer silently beside it."""
+"""The roster of an endpoint: which version answers a request, and which are silent beside it."""
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from mainspring.models.registry import Alias, Registry, Role
-from mainspring.models.rule import Rule
+from mainspring.models.model import Model
+from mainspring.models.registry import Alias, Registry, Role, check_signature
+from mainspring.models.signature import lacking
 from mainspring.serving.endpoint import Endpoint
 from mainspring.vectors import Vector, Vectors
+
+RULE = 0
+"""The version number of a rule, and of a fallback."""
 
 
 class Predicts(Protocol):
@@ -29,7 +33,8 @@ class Answers:
         score: the answer.
         role: champion, canary, or fallback.
         version: the version that answered; 0 for a rule or a fallback.
-        silent: what other roles would have answered: version and scores.
+        silent: what others would have answered, version and scores: `shadow` is the version on its
+            way to be champion, `frozen` the one that is kept to compare.
     """
 
     score: Vector
@@ -42,7 +47,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The versions of one endpoint, loaded; immutable, so that a swap is the swap of one reference."""
+    """The versions of one endpoint, loaded; immutable: a swap is the swap of one reference."""
 
     endpoint: Endpoint
     aliases: Mapping[Role, Alias]
@@ -50,57 +55,82 @@ class Roster:
 
     @classmethod
     def load(cls, endpoint: Endpoint, registry: Registry) -> Roster:
-        """The roster as the registry has it now."""
-        if isinstance(endpoint.model, Rule):
-            return cls(endpoint, {}, {"champion": _Ruled(endpoint.feature_set.names[0])})
-        found, model = registry.aliases(endpoint.name), endpoint.model.name
-        return cls(
-            endpoint,
-            found,
-            {role: registry.predictor(model, a.number) for role, a in found.items()},
-        )
+        """The roster as the registry has it now.
 
-    def answer(self, ids: Vector, columns: Vectors) -> Answers:
-        """The answers to requests: the champion's, the canary's for its share, the fallback while there is no champion.
+        Raises:
+            SignatureMismatch: the champion needs what the endpoint does not have any more. Another
+                version that does is left out.
+        """
+        model = endpoint.model
+        if not isinstance(model, Model):
+            return cls(endpoint, {}, {"champion": _Ruled(endpoint.feature_set.names[0])})
+        found, loaded = registry.aliases(endpoint.name), dict[Role, Predicts]()
+        for role, alias in found.items():
+            predictor = registry.predictor(model.name, alias.number)
+            if role == "champion":
+                owner, needed = f"endpoint {endpoint.name!r}", predictor.signature
+                check_signature(model, alias.number, needed, owner, endpoint.at)
+            if not lacking(predictor.signature, model.signature):
+                loaded[role] = predictor
+        return cls(endpoint, found, loaded)
+
+    def answer_all(self, ids: Vector, columns: Vectors) -> Answers:
+        """The answers to requests, and the silent ones: the champion's, the canary's for its share,
+        the fallback while there is no champion.
+
+        What a challenger raises is its failure, a NaN in the silent answers, and the champion
+        answers instead.
 
         Args:
             ids: the key of each request, which decides whether it is the canary's.
             columns: the features by name.
         """
-        if "champion" not in self.loaded:
-            return self.fall_back(len(ids))
-        score = self.loaded["champion"].predict(columns)
-        version = np.full(len(ids), self._number("champion"))
-        role = np.full(len(ids), "champion", object)
-        canary = self.aliases.get("canary")
-        if canary is not None:
-            mine = shares(self.endpoint.name, ids) < canary.share
-            challenger = self.loaded["canary"].predict(columns) if mine.any() else score
-            score, version = (
-                np.where(mine, challenger, score),
-                np.where(mine, canary.number, version),
-            )
-            role[mine] = "canary"
-        return Answers(score, role, version)
-
-    def answer_all(self, ids: Vector, columns: Vectors) -> Answers:
-        """The answers to requests together with the silent ones."""
-        return replace(self.answer(ids, columns), silent=self.answer_silently(columns))
-
-    def answer_silently(self, columns: Vectors) -> dict[Role, tuple[int, Vector]]:
-        """What the versions that do not answer would have: shadow and frozen."""
-        quiet: tuple[Role, ...] = ("shadow", "frozen")
-        known = [role for role in quiet if role in self.loaded]
-        return {role: (self._number(role), self.loaded[role].predict(columns)) for role in known}
+        scores = self._scores(len(ids), columns)
+        silent: dict[Role, tuple[int, Vector]] = {
+            role: (self._number(role), scores[role]) for role in _QUIET if role in scores
+        }
+        if "canary" in scores:
+            silent["shadow"] = self._number("canary"), scores["canary"]
+        if "champion" not in scores:
+            return replace(self.fall_back(len(ids)), silent=silent)
+        score, number = scores["champion"], self._number("champion")
+        mine = np.zeros(len(ids), bool)
+        if "canary" in scores:
+            mine = shares(self.endpoint.name, ids) < self.aliases["canary"].share
+            mine &= ~np.isnan(scores["canary"])
+            score = np.where(mine, scores["canary"], score)
+        role = np.where(mine, "canary", "champion").astype(object)
+        return Answers(score, role, np.where(mine, self._number("canary"), number), silent)
 
     def fall_back(self, rows: int) -> Answers:
         """The declared fallback, NaN where none is declared."""
         fallback = self.endpoint.fallback
         score = np.full(rows, np.nan if fallback is None else fallback)
-        return Answers(score, np.full(rows, "fallback", object), np.zeros(rows, np.int64))
+        return Answers(score, np.full(rows, "fallback", object), np.full(rows, RULE))
+
+    def _scores(self, rows: int, columns: Vectors) -> dict[Role, Vector]:
+        """What each role's version says; a version of two roles is asked once."""
+        known: dict[int, Vector] = {}
+        for role, predictor in self.loaded.items():
+            number = self._number(role)
+            if role == "champion":
+                known[number] = predictor.predict(columns)
+            elif number not in known:
+                known[number] = _tried(predictor, rows, columns)
+        return {role: known[self._number(role)] for role in self.loaded}
 
     def _number(self, role: Role) -> int:
-        return self.aliases[role].number if role in self.aliases else 0
+        return self.aliases[role].number if role in self.aliases else RULE
+
+
+_QUIET: tuple[Role, ...] = ("shadow", "frozen")
+
+
+def _tried(predictor: Predicts, rows: int, columns: Vectors) -> Vector:
+    try:
+        return predictor.predict(columns)
+    except Exception:  # noqa: BLE001 - a challenger must not fail the answers; its NaN takes it back
+        return np.full(rows, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +144,17 @@ class _Ruled:
 
 
 def shares(endpoint: str, ids: Vector) -> Vector:
-    """Where each key stands between 0 and 1: the same for an endpoint in every process and for ever.
+    """Where each key stands between 0 and 1: the same in every process and for ever, and another
+    at each endpoint.
 
     Example:
         >>> shares("ctr", np.array(["u1", "u2"], object)).round(3).tolist()
-        [0.275, 0.683]
+        [0.926, 0.048]
     """
-    salt = zlib.crc32(endpoint.encode())
-    return np.array([zlib.crc32(str(key).encode(), salt) for key in ids], np.float64) / 2**32
+    salted = hashlib.blake2b(endpoint.encode() + b"\0", digest_size=6)
+    return np.array([_share(salted.copy(), str(key)) for key in ids], np.float64)
+
+
+def _share(salted: hashlib.blake2b, key: str) -> float:
+    salted.update(key.encode())
+    return int.from_bytes(salted.digest()) / 2**48

@@ -1,4 +1,4 @@
-"""Building a training set: matured labels with the features of their requests, split in time, under a content hash."""
+"""Building a training set: matured labels with features, split in time, under a content hash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Built:
     """The rows of a training set as of one time.
 
     Attributes:
-        rows: the requests with their features, in order of time: those to fit on, then those to judge on.
+        rows: the requests with their features, in order of time: those to fit on, then those to
+            judge on.
         labels: float64, one per row.
         fit: how many rows are for fitting; the others are for judging.
         counts: how many requests of the range were labelled, pending and censored.
@@ -49,54 +50,56 @@ def build(
 ) -> Built:
     """The rows of a training set as they were known at `now`.
 
-    Only requests whose maturity has passed are taken, so that quick outcomes are not over-represented. The newest `judge` of them are for
-    judging; between fit and judge rows lies a gap of the maturity.
+    Only requests whose outcome would have come by now are taken, so that quick outcomes are not
+    over-represented. The newest `judge` of them are for judging; between fit and judge rows lies a
+    gap in which the outcomes of the fit rows became known.
 
     Raises:
-        NoTrainingRows: no request of the lookback has matured.
+        NoTrainingRows: too few requests of the lookback have matured.
     """
     label = training_set.label
-    start, end = now - microseconds(training_set.lookback), now - label.maturity
+    start, end = now - microseconds(training_set.lookback), now - label.settled_after
     known = outcomes(label, start, end, now, tables, engine)
     rows = backfill.read(start, end)
-    labels = labels_of(rows, known)
+    labels = known.labels(rows.ids, rows.at)
     judge_from = end - microseconds(training_set.judge)
-    fits = (rows.at < judge_from - label.maturity) & ~np.isnan(labels)
-    judges = (rows.at >= judge_from) & ~np.isnan(labels)
-    if not fits.any() or not judges.any():
-        raise NoTrainingRows(
-            training_set=training_set.name, label=label.name, at=training_set.at, **known.counts()
-        )
-    chosen = np.concatenate([np.flatnonzero(fits), np.flatnonzero(judges)])
-    taken = rows.take(chosen)
-    return Built(
-        taken,
-        labels[chosen],
-        int(fits.sum()),
-        known.counts(),
-        _content_hash(training_set, taken, labels[chosen]),
+    fits = np.flatnonzero((rows.at < judge_from - label.settled_after) & ~np.isnan(labels))
+    judges = np.flatnonzero((rows.at >= judge_from) & ~np.isnan(labels))
+    if len(fits) < training_set.at_least or not len(judges):
+        raise _too_few(training_set, len(fits), len(judges), known)
+    chosen = np.concatenate([fits, judges])
+    taken, hashed = rows.take(chosen), _content_hash(training_set, rows, labels, fits, judges)
+    return Built(taken, labels[chosen], len(fits), known.counts(), hashed)
+
+
+def _too_few(training_set: TrainingSet, fit: int, judge: int, known: Outcomes) -> NoTrainingRows:
+    return NoTrainingRows(
+        training_set=training_set.name,
+        label=training_set.label.name,
+        at=training_set.at,
+        fit=fit,
+        judge=judge,
+        at_least=training_set.at_least,
+        **known.counts(),
     )
 
 
-def labels_of(rows: Rows, known: Outcomes) -> Vector:
-    """The label of each row, NaN where it is not known. Both sides are in order of (time, key)."""
-    value = {
-        key: v
-        for key, v in zip(zip(known.at.tolist(), known.ids), known.value.tolist(), strict=True)
-    }
-    pairs = zip(rows.at.tolist(), rows.ids, strict=True)
-    return np.array([value.get(pair, np.nan) for pair in pairs], np.float64)
-
-
-def _content_hash(training_set: TrainingSet, rows: Rows, labels: Vector) -> str:
+def _content_hash(training_set: TrainingSet, rows: Rows, labels: Vector, *parts: Vector) -> str:
+    """A name for the definitions and, part by part, the values of the rows."""
     definition: dict[str, Any] = {
         **training_set.definition(),
         **training_set.feature_set.definition(),
+        "label": training_set.label.definition(),
     }
     digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
-    for vector in (rows.at, labels, *rows.columns.values()):
-        digest.update(
-            "\0".join(map(str, vector)).encode() if vector.dtype == object else vector.tobytes()
-        )
-    digest.update("\0".join(rows.ids).encode())
+    for part in parts:
+        for vector in (rows.ids, rows.at, labels, *rows.columns.values()):
+            digest.update(_bytes(vector[part]))
     return digest.hexdigest()[:32]
+
+
+def _bytes(vector: Vector) -> bytes:
+    """A vector as bytes that say where it ends and each of its texts."""
+    if vector.dtype == object:
+        return json.dumps(vector.tolist()).encode()
+    return len(vector).to_bytes(8) + vector.tobytes()

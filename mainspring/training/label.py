@@ -18,9 +18,9 @@ K = TypeVar("K")
 class Label(Generic[K]):
     """The outcome to predict: joins outcomes to requests by key.
 
-    A request is pending until its outcome arrives or `within` has passed since it was made; then it
-    is labelled with what the outcome says, or with `default`. Without a default a request whose
-    outcome never came is censored: not used.
+    A request is pending until its outcome arrives or none can come any more: `within` has passed
+    since it was made, and the time by which the outcome's source is late. Then it is labelled with
+    what the outcome says, or with `default`; without a default it is censored: not used.
 
     Args:
         of: the column that names the request.
@@ -105,6 +105,12 @@ class Label(Generic[K]):
     def maturity(self) -> int:
         """`within` in microseconds."""
         return microseconds(self.within)
+
+    @property
+    def settled_after(self) -> int:
+        """Microseconds from a request to when a missing outcome means no: `within`, and then what
+        an outcome of history takes to arrive."""
+        return self.maturity + self.outcome.__schema__.late_by
 
     @property
     def kind(self) -> Kind:

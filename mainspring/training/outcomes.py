@@ -14,22 +14,34 @@ import pyarrow as pa
 
 from mainspring.engines.base import Engine
 from mainspring.expressions import columns_of, kind_of
+from mainspring.features.point_in_time import event_of, quoted
 from mainspring.sources.source import Column, Source
 from mainspring.sources.table import ARRIVAL, OFFSET, Table
 from mainspring.training.label import Label
 from mainspring.vectors import Vector, evaluate, from_arrow
 
+ID, AT, KNOWN = "__id", "__at", "__known"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of requests.
+    """What became of requests, one element per request.
 
     Attributes:
-        ids: the request's key, text, one per row.
-        at: the request's time, int64 microseconds.
+        ids: the request's key, as text.
+        at: the request's time, in microseconds.
         value: the label, 0 or 1 for a flag; NaN while pending, or where censored.
-        known_at: when the label could be known; for a request that is pending, when it will have matured.
+        known_at: when the label could be known; for a request that is pending, when it will have
+            matured.
         censored: whether the request matured without an outcome and without a default.
+
+    Example:
+        >>> ids, at = np.array(["a", "b"], object), np.array([1, 2])
+        >>> known = Outcomes(ids, at, np.array([1.0, np.nan]), at + 5, np.array([False, False]))
+        >>> known.counts()
+        {'labelled': 1, 'pending': 1, 'censored': 0}
+        >>> known.labels(np.array(["b", "a", "z"], object), np.array([2, 1, 1]))
+        array([nan,  1., nan])
     """
 
     ids: Vector
@@ -49,11 +61,15 @@ class Outcomes:
     def counts(self) -> dict[str, int]:
         """How many requests are labelled, pending and censored."""
         labelled, censored = int(self.labelled.sum()), int(self.censored.sum())
-        return {
-            "labelled": labelled,
-            "pending": len(self) - labelled - censored,
-            "censored": censored,
-        }
+        pending = len(self) - labelled - censored
+        return {"labelled": labelled, "pending": pending, "censored": censored}
+
+    def labels(self, ids: Vector, at: Vector) -> Vector:
+        """The labels of requests by key and time, NaN where there is none."""
+        pairs = zip(self.ids, self.at.tolist(), strict=True)
+        value: dict[tuple[str, int], float] = dict(zip(pairs, self.value.tolist(), strict=True))
+        asked = zip(ids, at.tolist(), strict=True)
+        return np.array([value.get(pair, np.nan) for pair in asked], np.float64)
 
 
 def outcomes(
@@ -66,51 +82,41 @@ def outcomes(
 ) -> Outcomes:
     """What was known at `now` of the requests with `start <= time < end`, in order of time.
 
-    An outcome counts if its event lies within the maturity of its request, and from its arrival on; of several, the one that arrived last
-    counts: it corrects the others.
+    An outcome counts if its event lies within the maturity of its request, and from its arrival on;
+    of several, the one that arrived last counts: it corrects the others. Nothing that arrived at
+    `now` or later is looked at.
     """
-    requests, results = tables(label.request), tables(label.outcome)
-    if not requests.files:
-        return _none()
-    empty = pa.table(
-        {name: pa.array([], pa.string()) for name in results.schema.columns}
-        | {ARRIVAL: pa.array([], pa.int64()), OFFSET: pa.array([], pa.int64())}
-    )
-    found = engine.select(
-        _query(label, start, end, now), requests=requests.files, results=results.files or empty
-    )
-    return _as_outcomes(label, found, now)
+    requests, results = tables(label.request).rows, tables(label.outcome).rows
+    found = engine.select(_query(label, start, end, now), requests=requests, results=results)
+    at, came = from_arrow(found[AT], "time"), np.asarray(found[KNOWN].is_valid())
+    settled = at + label.settled_after
+    is_over = came | (settled < now)
+    missing = np.nan if label.missing is None else label.missing
+    value = np.where(came, _said(label, found), np.where(is_over, missing, np.nan))
+    known_at = np.where(came, from_arrow(found[KNOWN], "time"), settled)
+    ids = from_arrow(found[ID], "text")
+    return Outcomes(ids, at, value, known_at, is_over & np.isnan(value))
 
 
 def _query(label: Label[Any], start: int, end: int, now: int) -> str:
-    asked, came = label.request.__schema__.event.name, label.outcome.__schema__.event.name
-    needed = sorted({c.name for c in columns_of(label.value) if isinstance(c, Column)})
-    columns = "".join(f', r."{name}"' for name in needed)
+    asked, came = event_of(label.request), event_of(label.outcome)
+    names = sorted({c.name for c in columns_of(label.value) if isinstance(c, Column)})
+    said = "".join(f", r.{quoted(name)}" for name in names)
     return f"""
         WITH asked AS (
-            SELECT "{label.of.name}" AS id, epoch_us("{asked}") AS at FROM requests
-            WHERE epoch_us("{asked}") >= {start} AND epoch_us("{asked}") < {end}
-              AND greatest(epoch_us("{asked}"), {ARRIVAL}) < {now}
+            SELECT {quoted(label.of.name)} AS {ID}, {asked} AS {AT} FROM requests
+            WHERE {asked} >= {start} AND {asked} < {end} AND greatest({asked}, {ARRIVAL}) < {now}
         ), came AS (
-            SELECT *, epoch_us("{came}") AS event, greatest(epoch_us("{came}"), {ARRIVAL}) AS known FROM results
-            WHERE {ARRIVAL} < {now} AND epoch_us("{came}") < {now} AND epoch_us("{came}") >= {start}
+            SELECT *, {came} AS __event, greatest({came}, {ARRIVAL}) AS {KNOWN} FROM results
+            WHERE {came} >= {start} AND greatest({came}, {ARRIVAL}) < {now}
         )
-        SELECT CAST(a.id AS VARCHAR) AS id, a.at, r.known{columns} FROM asked a LEFT JOIN came r
-            ON r."{label.when.name}" = a.id AND r.event >= a.at AND r.event <= a.at + {label.maturity}
-        QUALIFY row_number() OVER (PARTITION BY a.id, a.at ORDER BY r.known DESC NULLS LAST, r.{OFFSET} DESC) = 1
-        ORDER BY a.at, 1"""
-
-
-def _as_outcomes(label: Label[Any], found: pa.Table, now: int) -> Outcomes:
-    at = np.asarray(found["at"], np.int64)
-    came = np.asarray(found["known"].is_valid())
-    matured = ~came & (at + label.maturity < now)
-    missing = np.nan if label.missing is None else label.missing
-    value = np.where(came, _said(label, found), np.where(matured, missing, np.nan))
-    known = np.where(came, np.asarray(found["known"].fill_null(0), np.int64), at + label.maturity)
-    return Outcomes(
-        from_arrow(found["id"], "text"), at, value, known, (came | matured) & np.isnan(value)
-    )
+        SELECT CAST(a.{ID} AS VARCHAR) AS {ID}, a.{AT}, r.{KNOWN}{said}
+        FROM asked a LEFT JOIN came r
+            ON r.{quoted(label.when.name)} = a.{ID}
+            AND r.__event >= a.{AT} AND r.__event <= a.{AT} + {label.maturity}
+        QUALIFY row_number() OVER (
+            PARTITION BY a.{ID}, a.{AT} ORDER BY r.{KNOWN} DESC NULLS LAST, r.{OFFSET} DESC) = 1
+        ORDER BY a.{AT}, 1"""
 
 
 def _said(label: Label[Any], found: pa.Table) -> Vector:
@@ -118,13 +124,6 @@ def _said(label: Label[Any], found: pa.Table) -> Vector:
     if label.value is None:
         return np.ones(found.num_rows)
     columns = label.outcome.__schema__.columns
-    values = {
-        n: from_arrow(found[n], kind_of(columns[n])) for n in found.column_names if n in columns
-    }
+    names = [n for n in found.column_names if n in columns]
+    values = {n: from_arrow(found[n], kind_of(columns[n])) for n in names}
     return evaluate(label.value, values, found.num_rows)
-
-
-def _none() -> Outcomes:
-    nothing = np.empty(0)
-    times = np.empty(0, np.int64)
-    return Outcomes(np.empty(0, object), times, nothing, times, np.empty(0, bool))
