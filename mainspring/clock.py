@@ -90,8 +90,9 @@ class AcceleratedClock:
     restarts.
 
     Example:
-        >>> AcceleratedClock.starting(parse_time("2013-10-01"), speed=60, after=10).now() ==
-        parse_time("2013-10-01") True
+        >>> clock = AcceleratedClock.starting(parse_time("2013-10-01"), speed=60, after=10)
+        >>> format_time(clock.now())
+        '2013-10-01 00:00:00'
     """
 
     virtual: int

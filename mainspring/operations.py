@@ -1,0 +1,236 @@
+"""What a person does with a system: the functions that the commands are twins of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mainspring.clock import Clock
+from mainspring.errors import NothingToAudit, UnknownName
+from mainspring.features.materialise import materialise
+from mainspring.features.online import OnlineFeatures
+from mainspring.features.parity import Compared, compare
+from mainspring.features.view import FeatureView
+from mainspring.graph import Graph, Plan, difference
+from mainspring.models.model import Model
+from mainspring.models.registry import Registry
+from mainspring.retraining.live import FOLDED
+from mainspring.retraining.loop import Happened, Loop
+from mainspring.serving.endpoint import Endpoint
+from mainspring.serving.rollout import roll_back
+from mainspring.sources.home import Home
+from mainspring.sources.ingest import Ingested, ingest
+from mainspring.sources.source import Source
+from mainspring.vectors import Vector
+
+
+def changes(system: Graph, home: Home) -> tuple[Plan, dict[str, str]]:
+    """The plan of a system, and what it changes against the one applied last in its home."""
+    plan = system.plan()
+    with home.metadata.read() as snapshot:
+        applied = snapshot.select("plan", order="-number", limit=1)
+    return plan, difference(applied[0]["plan"] if applied else None, plan)
+
+
+def apply_plan(system: Graph, home: Home, now: int) -> dict[str, str]:
+    """Records the plan as applied, if it changes anything, and gives the changes."""
+    plan, found = changes(system, home)
+    if found:
+        with home.metadata.begin() as transaction:
+            transaction.insert(
+                "plan",
+                number=transaction.next_number("plan"),
+                system=system.name,
+                hash=plan["hash"],
+                plan=plan,
+                at=now,
+            )
+    return found
+
+
+def ingest_all(
+    system: Graph, home: Home, clock: Clock, told: Callable[[Ingested], None] = lambda done: None
+) -> list[Ingested]:
+    """Takes the new files of every source."""
+    found: list[Ingested] = []
+    for source in system.of_kind(Source):
+        done = ingest(source, home.data, home.tables, home.engine, clock)
+        told(done)
+        found.append(done)
+    return found
+
+
+def materialise_all(system: Graph, home: Home, now: int) -> bool:
+    """Builds the online store from history, unless it is built already; says whether it did."""
+    views = system.of_kind(FeatureView)
+    online = OnlineFeatures.of(home.online(), views)
+    if online.materialised:
+        return False
+    with home.metadata.read() as snapshot:
+        row = snapshot.one("cursor", name=FOLDED)
+    folded = 0 if row is None else row["value"]
+    materialise(online, home.table, home.engine, now, folded, system.of_kind(Source))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What an audit found.
+
+    Attributes:
+        requests: how many logged answers were compared; `missing` of them had no request row to
+            recompute from.
+        features: how each feature compares.
+        first: the key of the first request that differs; None if none does.
+    """
+
+    endpoint: str
+    requests: int
+    missing: int
+    features: Sequence[Compared]
+    first: str | None
+
+
+def audit(
+    system: Graph, home: Home, endpoint: str, *, start: int, end: int, limit: int, seed: int = 0
+) -> Audited:
+    """Recomputes the features of logged answers offline, and compares them with what serving used.
+
+    Args:
+        start, end: the stretch of requests, in microseconds.
+        limit: how many answers to take, drawn at random.
+
+    Raises:
+        UnknownName: there is no such endpoint.
+        NothingToAudit: nothing was answered in that stretch.
+    """
+    declared = endpoint_named(system, endpoint)
+    loop = Loop(system, home, home.clock())
+    served = loop.answered(declared).features(start, end)
+    if not len(served):
+        raise NothingToAudit(endpoint=endpoint)
+    chosen = np.arange(len(served))
+    if len(chosen) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
+    served = served.take(chosen)
+    offline = loop.backfill(declared).compute(int(served.at[0]), int(served.at[-1]) + 1)
+    position = {
+        pair: i for i, pair in enumerate(zip(offline.ids, offline.at.tolist(), strict=True))
+    }
+    pairs = zip(served.ids, served.at.tolist(), strict=True)
+    matched = np.array([position.get(pair, -1) for pair in pairs], np.int64)
+    left, right = served.take(matched >= 0), offline.take(matched[matched >= 0])
+    found = compare(declared.feature_set, left.columns, right.columns)
+    return Audited(endpoint, len(left), int((matched < 0).sum()), found, _first(left.ids, found))
+
+
+def _first(ids: Vector, found: Sequence[Compared]) -> str | None:
+    differing = [c.first for c in found if c.first >= 0]
+    return str(ids[min(differing)]) if differing else None
+
+
+def promote(system: Graph, home: Home, endpoint: str, number: int, reason: str) -> None:
+    """Makes a version of an endpoint's model champion at once, whatever the rollout; it is written
+    down as a decision.
+
+    Raises:
+        UnknownName: there is no such endpoint or version.
+    """
+    declared = endpoint_named(system, endpoint)
+    registry = Registry(home.metadata, home.path("versions"))
+    registry.version(model_of(declared).name, number)
+    with home.metadata.begin() as transaction:
+        aliases = registry.aliases(endpoint)
+        roll_back(declared, aliases, number, home.clock().now(), reason, transaction)
+
+
+def previous_champion(home: Home, endpoint: str) -> int:
+    """The version that was champion before the one that is.
+
+    Raises:
+        UnknownName: there was none.
+    """
+    with home.metadata.read() as snapshot:
+        rows = snapshot.select("decision", order="-number", subject=endpoint)
+    crowned = [
+        r["evidence"]["version"]
+        for r in rows
+        if r["kind"] in ("promoted", "rolled_back") and "is champion" in r["reason"]
+    ]
+    earlier = [n for n in crowned if n != crowned[0]]
+    if not earlier:
+        raise UnknownName.among(f"earlier champion of endpoint {endpoint!r}", "previous", [])
+    return int(earlier[0])
+
+
+def edit(text: str) -> tuple[str, Any]:
+    """A `column=value` edit; the value is JSON, or plain text where it is none.
+
+    Example:
+        >>> edit("amount=0.3"), edit("country=DE")
+        (('amount', 0.3), ('country', 'DE'))
+    """
+    column, _, value = text.partition("=")
+    try:
+        return column, json.loads(value)
+    except json.JSONDecodeError:
+        return column, value
+
+
+def has_files(system: Graph, home: Home) -> bool:
+    """Whether any source has files; a system may also begin with nothing but live events."""
+    return any(any(home.data.glob(s.__schema__.url)) for s in system.of_kind(Source))
+
+
+def train_now(system: Graph, home: Home) -> list[Happened]:
+    """Trains every model now, and gives what happened."""
+    return Loop(system, home, home.clock()).train_now("asked for by hand")
+
+
+def endpoint_names(system: Graph) -> list[str]:
+    """The names of the endpoints."""
+    return [e.name for e in system.of_kind(Endpoint)]
+
+
+def model_names(system: Graph) -> list[str]:
+    """The names of the models."""
+    return [m.name for m in system.of_kind(Model)]
+
+
+def endpoint_named(system: Graph, name: str) -> Endpoint:
+    """The endpoint of a name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    known: dict[str, Endpoint] = {e.name: e for e in system.of_kind(Endpoint)}
+    if name not in known:
+        raise UnknownName.among("endpoint", name, known)
+    return known[name]
+
+
+def source_named(system: Graph, name: str) -> type[Source]:
+    """The source of a name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    known: dict[str, type[Source]] = {s.__schema__.id: s for s in system.of_kind(Source)}
+    if name not in known:
+        raise UnknownName.among("source", name, known)
+    return known[name]
+
+
+def model_of(endpoint: Endpoint) -> Any:
+    """The model of an endpoint.
+
+    Raises:
+        UnknownName: a rule answers there.
+    """
+    if not isinstance(endpoint.model, Model):
+        raise UnknownName.among(f"model at endpoint {endpoint.name!r}", endpoint.model.name, [])
+    return endpoint.model

@@ -1,0 +1,112 @@
+"""What a person sees in the terminal: lines, tables and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mainspring.clock import format_time
+from mainspring.errors import MainspringError
+from mainspring.graph import Plan
+from mainspring.models.registry import Version
+from mainspring.operations import Audited
+from mainspring.retraining.loop import Happened
+from mainspring.sources.ingest import Ingested
+from mainspring.sources.quarantine import Held
+
+screen = Console(highlight=False)
+errors = Console(highlight=False, stderr=True)
+
+COLOURS = {
+    "promoted": "green",
+    "rolled_back": "red",
+    "training_failed": "red",
+    "incident_opened": "yellow",
+}
+
+
+def line(text: str, on: Console = screen) -> None:
+    """Prints one line, however long; text in square brackets is markup."""
+    on.print(text, soft_wrap=True)
+
+
+def table(*columns: str) -> Table:
+    """A table in our one style."""
+    return Table(*columns, box=None, header_style="dim")
+
+
+@contextmanager
+def working(description: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with the time, while the block lasts; call what it gives to say how far it is."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(description)
+        yield lambda text: progress.update(task, description=text)
+
+
+def show_error(error: MainspringError) -> None:
+    """Prints a mistake: its name, its headline, where and what to do."""
+    line(f"[bold red]{error.code}[/]: {escape(str(error))}", on=errors)
+
+
+def show_happened(happened: Sequence[Happened]) -> None:
+    """Prints what happened, a line each."""
+    for h in happened:
+        colour = COLOURS.get(h.kind, "default")
+        when, what = format_time(h.at)[:16], f"[{colour}]{h.kind:<16}[/]"
+        line(f"[dim]{when}[/]  {what} {h.subject}: {escape(h.reason)}")
+
+
+def show_plan(plan: Plan, changes: Mapping[str, str]) -> None:
+    """Prints the nodes of a plan, and what changed of each."""
+    shown = table("node", "needs", "hash", "")
+    for key, node in plan["nodes"].items():
+        shown.add_row(key, ", ".join(node["needs"]), node["hash"], changes.get(key, ""))
+    for key, change in changes.items():
+        if change == "removed":
+            shown.add_row(key, "", "", change)
+    screen.print(shown)
+
+
+def show_ingested(done: Ingested) -> None:
+    """Prints what an ingest did with one source."""
+    reasons = ", ".join(f"{reason} ({n:,})" for reason, n in done.reasons.most_common(3))
+    tail = f", {done.bad:,} in quarantine: {escape(reasons)}" if done.bad else ""
+    line(f"{done.source}: {done.rows:,} rows read{tail}")
+
+
+def show_versions(model: str, versions: Sequence[Version]) -> None:
+    """Prints the versions of a model."""
+    shown = table("model", "version", "trained", "state", "metrics", "reason")
+    for v in versions:
+        metrics = "  ".join(f"{k} {m['value']:.4f}" for k, m in list(v.metrics.items())[:2])
+        when = format_time(v.at)[:16]
+        shown.add_row(model, f"v{v.number}", when, v.state, metrics, escape(v.reason))
+    screen.print(shown)
+
+
+def show_audit(found: Audited) -> None:
+    """Prints how each feature compares, and the first request that differs."""
+    shown = table("feature", "must be", "differ", "worst difference")
+    for c in found.features:
+        asked = "equal" if c.exact else "within 1e-9"
+        shown.add_row(c.name, asked, f"{c.differ:,}", f"{c.worst:.1e}" if c.worst else "0")
+    screen.print(shown)
+    differ = sum(c.differ for c in found.features)
+    missing = f", {found.missing:,} without a request row" if found.missing else ""
+    line(f"{found.endpoint}: {found.requests:,} requests, {differ:,} values differ{missing}")
+    if found.first:
+        line(f"first request that differs: {escape(found.first)}")
+
+
+def show_held(rows: Sequence[Held]) -> None:
+    """Prints rows in quarantine, a line each."""
+    for row in rows:
+        values = " ".join(f"{name}={value!r}" for name, value in row.row.items())
+        reasons = f"[yellow]{escape('; '.join(row.reasons))}[/]"
+        line(f"[dim]{row.offset:>8}[/]  {reasons}  {escape(values)}")
