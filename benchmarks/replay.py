@@ -33,9 +33,8 @@ def main() -> None:
         home.close()
     trainings = sum(h.kind == "trained" for h in done.timeline)
     print(f"history taken in  {ingested - started:6.1f} s")
-    print(
-        f"replay            {ended - ingested:6.1f} s, {trainings} trainings, {done.answers:,} answers"
-    )
+    print(f"replay            {ended - ingested:6.1f} s")
+    print(f"                  {trainings} trainings, {done.answers:,} answers")
     print(f"peak memory       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MB")
     print(f"                  and {fitting.peak / 1024:.0f} MB in the processes that fit")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,7 @@ from mainspring.processes import Process, Processes, end_with_parent
 from mainspring.retraining.live import Live
 from mainspring.retraining.loop import Happened
 from mainspring.retraining.replay import replay
+from mainspring.serving.server import listen
 from mainspring.serving.server import serve as serve_application
 from mainspring.serving.service import Service
 from mainspring.sources import quarantine as held
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 @contextmanager
-def opened(file: Path, home: Path | None, *, sync: bool = True) -> Iterator[tuple[Graph, Home]]:
+def opened(file: Path, home: Path | None, *, sync: bool = True) -> Generator[tuple[Graph, Home]]:
     """A system and its home."""
     system = load(file).graph
     folder = home or file.parent / ".mainspring" / system.name
@@ -168,6 +169,7 @@ def up(
     speed: Annotated[float, typer.Option(help="how fast that clock runs, with --clock")] = 1.0,
 ) -> None:
     """Runs the system: takes history in, serves, and keeps the loop going. Ctrl-C stops it."""
+    listen(host, port).close()
     with opened(file, home) as (system, at):
         if clock:
             at.accelerate(parse_time(clock), speed)
@@ -247,7 +249,7 @@ def promote(file: File, endpoint: Endpoint, version: int, home: HomeOption = Non
 def rollback(file: File, endpoint: Endpoint, home: HomeOption = None) -> None:
     """Makes the champion before this one answer again, at once."""
     with opened(file, home) as (system, at):
-        version = operations.previous_champion(at, endpoint)
+        version = operations.previous_champion(system, at, endpoint)
         operations.promote(system, at, endpoint, version, "rolled back by hand")
         line(f"v{version} answers at {endpoint} again")
 
@@ -280,13 +282,12 @@ def feed_command(
     start: Annotated[
         str | None, typer.Option("--from", help="where to begin; the clock's time without it")
     ] = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    server: Annotated[str, typer.Option(help="host:port of the server")] = "127.0.0.1:8000",
 ) -> None:
     """Plays files as live traffic, each row when it becomes visible on the system's clock."""
     with opened(file, home) as (system, at):
         since = parse_time(start) if start else at.clock().now()
-        run_feed(system, at, folder, f"{host}:{port}", since, parse_time(until))
+        run_feed(system, at, folder, server, since, parse_time(until))
 
 
 def run_feed(system: Graph, home: Home, folder: Path, address: str, since: int, until: int) -> Fed:
@@ -321,12 +322,13 @@ def demo(
         demonstration.part(system, home, folder, handover)
         run_replay(system, home, begin, handover, report=folder / "replay.html")
         speed = (until - handover) / 1e6 / (minutes * 60)
-        clock = home.accelerate(handover, speed, demonstration.HEAD_START)
+        clock = home.accelerate(handover, speed, after=demonstration.A_WHILE)
         prepare(system, home)
         line(f"live from {live}, {speed:,.0f} times as fast: [bold]http://{address}/console[/]")
         running = processes(file, home.folder, "127.0.0.1", port)
         with demonstration.running(running, home.folder / "pids"):
             demonstration.wait_until_ready(address, clock)
+            home.accelerate(handover, speed)
             run_feed(system, home, folder / "live", address, handover, until)
             conclude(system, home, handover, until)
             if stay:

@@ -7,9 +7,11 @@ the world from an anchor that several processes share.
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from mainspring.errors import InvalidTime
@@ -109,6 +111,48 @@ class AcceleratedClock:
 
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class SharedClock:
+    """The accelerated clock that a file describes: every process that reads the file shares it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     still = AcceleratedClock.starting(0, speed=60, after=10)
+        ...     clock = SharedClock.write(Path(folder) / "clock.json", still)
+        ...     clock.now(), clock.speed
+        (0, 60)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stamp = path, 0
+        self._clock = self._current()
+
+    @classmethod
+    def write(cls, path: Path, clock: AcceleratedClock) -> SharedClock:
+        """Puts a clock in the file; whoever reads it has that one from now on."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(clock)))
+        partial.rename(path)
+        return cls(path)
+
+    @property
+    def speed(self) -> float:
+        return self._current().speed
+
+    def now(self) -> int:
+        return self._current().now()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _current(self) -> AcceleratedClock:
+        stamp = self._path.stat().st_mtime_ns
+        if stamp != self._stamp:
+            self._clock = AcceleratedClock(**json.loads(self._path.read_text()))
+            self._stamp = stamp
+        return self._clock
 
 
 def parse_time(text: str | datetime) -> int:

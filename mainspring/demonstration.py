@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 import shutil
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from mainspring.serving.endpoint import Endpoint
 from mainspring.sources.home import Home
 from mainspring.sources.reader import Reader
 from mainspring.sources.source import Source
+from mainspring.stores.base import Row
 
 FOLDER = Path("mainspring-demo")
 FILES = ("flights.py", "flights_data.py")
-HEAD_START = 8.0
-"""Real seconds before the fast clock begins to run: the time in which the processes start."""
+A_WHILE = 3600.0
+"""Real seconds for which the fast clock stands still, unless it is started: once all is ready."""
 
 
 def examples() -> Path:
@@ -80,7 +82,7 @@ def fresh(folder: Path) -> None:
 
 
 @contextmanager
-def running(processes: Processes, pids: Path) -> Iterator[None]:
+def running(processes: Processes, pids: Path) -> Generator[None]:
     """The processes, running beside this one while the block lasts."""
     thread = threading.Thread(target=processes.keep, args=(pids,), daemon=True)
     thread.start()
@@ -140,7 +142,9 @@ def summary(system: Graph, home: Home, start: int, end: int) -> Iterator[str]:
             yield f"{series:<32} served {means['served']:.4f}   frozen {means['frozen']:.4f}"
 
 
-def _mean(measured: list[dict[str, float]]) -> float:
+def _mean(measured: list[Row]) -> float:
+    """The mean over days, each with the weight of its rows."""
     known = [m for m in measured if m["value"] is not None]
-    rows = sum(m["rows"] for m in known)
-    return sum(m["value"] * m["rows"] for m in known) / rows if rows else float("nan")
+    rows: int = sum(m["rows"] for m in known)
+    total: float = sum(m["value"] * m["rows"] for m in known)
+    return total / rows if rows else math.nan

@@ -234,7 +234,7 @@ class SystemFileMissing(MainspringError):
     """A system file that is not there."""
 
     headline = "there is no system file {path}"
-    fix = "name a Python file that declares an ms.System; `mainspring init` writes one"
+    fix = "name a Python file that declares an ms.System; examples/flights.py is one"
     path: str
 
 
@@ -313,7 +313,7 @@ class WrongType(MainspringError):
 class ContractViolation(MainspringError):
     """More bad rows in one ingest than the contract allows."""
 
-    headline = "{bad:,} of {rows:,} {source} rows have {check}, at most {allowed:.1%} may"
+    headline = "{bad:,} of {rows:,} {source} rows have {check}, at most a share of {allowed:g} may"
     where = "{at}     first  {first}"
     fix = "nothing was taken; mend the producer, or raise bad_at_most= of the column"
     source: str
@@ -489,7 +489,7 @@ class NothingToLearn(MainspringError):
 
     headline = "{model} cannot be fitted: {problem}"
     where = "{at}"
-    fix = "widen the lookback of the training set, or look at its label: mainspring explain {model}"
+    fix = "widen the lookback of the training set, or look at what its label says of them"
     model: str
     problem: str
     at: str
@@ -804,3 +804,11 @@ class SignatureMismatch(MainspringError):
     owner: str
     difference: str
     at: str
+
+
+class NoEarlierChampion(MainspringError):
+    """A rollback of an endpoint that has had one champion at most."""
+
+    headline = "endpoint {endpoint!r} had no champion before this one"
+    fix = "name a version: mainspring promote FILE {endpoint} VERSION"
+    endpoint: str

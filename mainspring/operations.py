@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mainspring.clock import Clock
-from mainspring.errors import NothingToAudit, UnknownName
+from mainspring.errors import NoEarlierChampion, NothingToAudit, UnknownName
 from mainspring.features.materialise import materialise
 from mainspring.features.online import OnlineFeatures
 from mainspring.features.parity import Compared, compare
@@ -21,7 +21,7 @@ from mainspring.models.registry import Registry
 from mainspring.retraining.live import FOLDED
 from mainspring.retraining.loop import Happened, Loop
 from mainspring.serving.endpoint import Endpoint
-from mainspring.serving.rollout import roll_back
+from mainspring.serving.rollout import CHAMPION, roll_back
 from mainspring.sources.home import Home
 from mainspring.sources.ingest import Ingested, ingest
 from mainspring.sources.source import Source
@@ -117,15 +117,14 @@ def audit(
     if len(chosen) > limit:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
     served = served.take(chosen)
-    offline = loop.backfill(declared).compute(int(served.at[0]), int(served.at[-1]) + 1)
-    position = {
-        pair: i for i, pair in enumerate(zip(offline.ids, offline.at.tolist(), strict=True))
-    }
-    pairs = zip(served.ids, served.at.tolist(), strict=True)
+    offline = loop.backfill(declared).compute(served.ids, served.at)
+    position = {pair: i for i, pair in enumerate(zip(offline.ids, offline.at, strict=True))}
+    pairs = zip(served.ids, served.at, strict=True)
     matched = np.array([position.get(pair, -1) for pair in pairs], np.int64)
     left, right = served.take(matched >= 0), offline.take(matched[matched >= 0])
     found = compare(declared.feature_set, left.columns, right.columns)
-    return Audited(endpoint, len(left), int((matched < 0).sum()), found, _first(left.ids, found))
+    missing = int((matched < 0).sum())
+    return Audited(endpoint, len(left), missing, found, _first(left.ids, found))
 
 
 def _first(ids: Vector, found: Sequence[Compared]) -> str | None:
@@ -134,8 +133,7 @@ def _first(ids: Vector, found: Sequence[Compared]) -> str | None:
 
 
 def promote(system: Graph, home: Home, endpoint: str, number: int, reason: str) -> None:
-    """Makes a version of an endpoint's model champion at once, whatever the rollout; it is written
-    down as a decision.
+    """Makes a version champion of an endpoint at once, whatever the rollout, by a decision.
 
     Raises:
         UnknownName: there is no such endpoint or version.
@@ -148,22 +146,20 @@ def promote(system: Graph, home: Home, endpoint: str, number: int, reason: str) 
         roll_back(declared, aliases, number, home.clock().now(), reason, transaction)
 
 
-def previous_champion(home: Home, endpoint: str) -> int:
+def previous_champion(system: Graph, home: Home, endpoint: str) -> int:
     """The version that was champion before the one that is.
 
     Raises:
-        UnknownName: there was none.
+        UnknownName: there is no such endpoint.
+        NoEarlierChampion: there was none.
     """
+    endpoint_named(system, endpoint)
     with home.metadata.read() as snapshot:
         rows = snapshot.select("decision", order="-number", subject=endpoint)
-    crowned = [
-        r["evidence"]["version"]
-        for r in rows
-        if r["kind"] in ("promoted", "rolled_back") and "is champion" in r["reason"]
-    ]
+    crowned = [r["evidence"][CHAMPION] for r in rows if CHAMPION in r["evidence"]]
     earlier = [n for n in crowned if n != crowned[0]]
     if not earlier:
-        raise UnknownName.among(f"earlier champion of endpoint {endpoint!r}", "previous", [])
+        raise NoEarlierChampion(endpoint=endpoint)
     return int(earlier[0])
 
 

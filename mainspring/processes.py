@@ -28,7 +28,7 @@ class Process:
     def start(self) -> None:
         """Starts the process; it dies with this one."""
         self.close()
-        command = [sys.executable, "-m", "mainspring.cli", *self.arguments]
+        command = [sys.executable, "-P", "-m", "mainspring", *self.arguments]
         self.running = subprocess.Popen(command, stdin=subprocess.PIPE)
         self.started += 1
 

@@ -18,6 +18,7 @@ from mainspring.models.rule import Rule
 from mainspring.monitoring.monitor import Monitor
 from mainspring.retraining.trigger import Drifted, Retraining, Worse
 from mainspring.serving.endpoint import Endpoint
+from mainspring.sources import contract
 from mainspring.sources.source import Column, Source
 from mainspring.training.label import Label
 from mainspring.training.training_set import TrainingSet
@@ -58,6 +59,8 @@ class System:
     def __post_init__(self) -> None:
         expect(self, endpoints=list[Endpoint], monitors=list[Monitor], retraining=list[Retraining])
         self.graph.plan()
+        for source in self.graph.of_kind(Source):
+            contract.checks(source.__schema__)
 
     @cached_property
     def graph(self) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -41,7 +41,7 @@ def table(*columns: str) -> Table:
 
 
 @contextmanager
-def working(description: str) -> Iterator[Callable[[str], None]]:
+def working(description: str) -> Generator[Callable[[str], None]]:
     """A spinner with the time, while the block lasts; call what it gives to say how far it is."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=screen, transient=True) as progress:
@@ -76,8 +76,9 @@ def show_plan(plan: Plan, changes: Mapping[str, str]) -> None:
 def show_ingested(done: Ingested) -> None:
     """Prints what an ingest did with one source."""
     reasons = ", ".join(f"{reason} ({n:,})" for reason, n in done.reasons.most_common(3))
+    nothing = f"{done.source}: nothing new"
     tail = f", {done.bad:,} in quarantine: {escape(reasons)}" if done.bad else ""
-    line(f"{done.source}: {done.rows:,} rows read{tail}")
+    line(f"{done.source}: {done.rows:,} rows read{tail}" if done.files else nothing)
 
 
 def show_versions(model: str, versions: Sequence[Version]) -> None:

@@ -32,7 +32,7 @@ from mainspring.serving.server import listen
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 ANYTHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PORT = "8000"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a running system may take until a command prints what the page says."""
 
 

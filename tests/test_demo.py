@@ -78,12 +78,14 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survivor]:
 def play(survivor: Survivor, file: Path) -> None:
     """The live part, while a thread kills one process after another."""
     system, home = survivor.system, survivor.home
-    clock = home.accelerate(LIVE, (END - LIVE) / 1e6 / SECONDS, after=6.0)
+    speed = (END - LIVE) / 1e6 / SECONDS
+    clock = home.accelerate(LIVE, speed, after=demonstration.A_WHILE)
     prepare(system, home)
     port, pids = free_port(), home.folder / "pids"
     running = processes(file, home.folder, "127.0.0.1", port)
     with demonstration.running(running, pids):
         demonstration.wait_until_ready(f"127.0.0.1:{port}", clock)
+        home.accelerate(LIVE, speed)
         done = threading.Event()
         killer = threading.Thread(target=kill, args=(survivor, running, done))
         killer.start()

@@ -103,9 +103,23 @@ class Backfill:
                     _write(folder / f"{low}_{high}.parquet", self._computed(low, high))
         return folder
 
-    def compute(self, start: int, end: int) -> Rows:
-        """The requests with `start <= time < end`, computed anew: what an audit compares with."""
-        return self._as_rows(self._computed(start, end))
+    def compute(self, ids: Vector, at: Vector) -> Rows:
+        """The features of known requests at given times, computed anew: what audits compare with.
+
+        A request that was asked twice has one row in its table, and features for each time.
+        """
+        asked = pa.table({ID: pa.array(ids, pa.string()), AT: pa.array(at, pa.int64())})
+        names = "".join(f", r.{quoted(column.name)}" for column in self._features.columns)
+        key = quoted(self._identity)
+        query = f"""
+            SELECT a.{ID}, a.{AT}{names} FROM asked a JOIN (
+                SELECT *, CAST({key} AS VARCHAR) AS {ID} FROM requests
+                QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {OFFSET}) = 1
+            ) r USING ({ID}) ORDER BY a.{AT}, a.{ID}"""
+        files = self._tables(self._features.request).files
+        if not files:
+            return self._as_rows(self._schema().empty_table())
+        return self._as_rows(self._valued(self._engine.select(query, asked=asked, requests=files)))
 
     def _folder(self) -> Path:
         sources = {self._features.request, *(v.__view__.source for v in self._features.views)}
@@ -128,7 +142,10 @@ class Backfill:
         files = self._tables(self._features.request).files
         if not files:
             return self._schema().empty_table()
-        asked = self._engine.select(self._query(start, end), requests=files)
+        return self._valued(self._engine.select(self._query(start, end), requests=files))
+
+    def _valued(self, asked: pa.Table) -> pa.Table:
+        """The features of requests, beside their keys and times."""
         columns = self._features.columns
         request = {c.name: from_arrow(asked[c.name], kind_of(c)) for c in columns}
         at = from_arrow(asked[AT], "time")

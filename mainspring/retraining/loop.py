@@ -71,6 +71,7 @@ class Loop:
             sync=sync,
         )
         self._endpoints: list[Endpoint] = system.of_kind(Endpoint)
+        self._models: list[Model] = system.of_kind(Model)
         self._retrainings: list[Retraining] = system.of_kind(Retraining)
         monitors: list[Monitor] = system.of_kind(Monitor)
         self._monitors = [(m, self._watched_by(m)) for m in monitors]
@@ -95,10 +96,10 @@ class Loop:
         return list(self.happened(before))
 
     def train_now(self, reason: str) -> list[Happened]:
-        """Trains every model, whatever its triggers say."""
+        """Trains every model, whatever its triggers say; what cannot be trained is told again."""
         before = self._last_decision()
-        for retraining in self._retrainings:
-            self._train(retraining.model, self.clock.now(), reason)
+        for model in self._models:
+            self._train(model, self.clock.now(), reason, told_again=True)
         return list(self.happened(before))
 
     def next_due(self, now: int) -> int:
@@ -212,9 +213,9 @@ class Loop:
             )
         return found
 
-    def _train(self, model: Model, now: int, reason: str) -> None:
+    def _train(self, model: Model, now: int, reason: str, *, told_again: bool = False) -> None:
         endpoints = [e for e in self._endpoints if e.model is model]
-        do = partial(work.trained, self._past, model, endpoints, now, reason)
+        do = partial(work.trained, self._past, model, endpoints, now, reason, told_again=told_again)
         try:
             self._journal.run(f"train/{model.name}/{now}", "train", do)
         except StepFailed as error:

@@ -123,15 +123,26 @@ def _moved(past: Past, model: str, challenger: int, champion: int, step: Pair) -
 
 
 def trained(
-    past: Past, model: Model, endpoints: Sequence[Endpoint], now: int, reason: str
+    past: Past,
+    model: Model,
+    endpoints: Sequence[Endpoint],
+    now: int,
+    reason: str,
+    *,
+    told_again: bool = False,
 ) -> Output:
-    """A new version of a model, or why there is none."""
+    """A new version of a model, or why there is none.
+
+    Args:
+        told_again: whether it is written down again that there are too few rows.
+    """
     roles = [past.registry.aliases(e.name) for e in endpoints]
     champions = sorted({r["champion"].number for r in roles if "champion" in r})
     try:
         made = train(model, now, past.requests(model), past.home, past.registry, champions)
     except MainspringError as error:
-        return {"error": error.code}, partial(not_trained, model, now, error)
+        effects = partial(not_trained, model, now, error, told_again=told_again)
+        return {"error": error.code}, effects
     write_profile(made, past.home.path("profiles"))
     effects = partial(_registered, made, endpoints, now, reason)
     return {"sha256": made.fitted.sha256}, effects
@@ -149,11 +160,18 @@ def _registered(
     move(transaction, f"tried/{made.model.name}", 0)
 
 
-def not_trained(model: Model, now: int, error: MainspringError, transaction: Transaction) -> None:
+def not_trained(
+    model: Model,
+    now: int,
+    error: MainspringError,
+    transaction: Transaction,
+    *,
+    told_again: bool = False,
+) -> None:
     """A training that could not be: written down, and tried again a day later; that there are too
     few rows is written down once."""
     kind = "waiting" if isinstance(error, NoTrainingRows) else "training_failed"
     told = transaction.select("decision", limit=1, subject=model.name, kind=kind)
-    if kind != "waiting" or not told:
+    if kind != "waiting" or not told or told_again:
         decide(transaction, now, model.name, kind, error.subject, {"error": error.code})
     move(transaction, f"tried/{model.name}", now)

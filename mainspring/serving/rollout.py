@@ -36,6 +36,9 @@ broken does both."""
 ERROR = 0.025
 """The chance that a rollout takes a version back that is as good as the champion."""
 
+CHAMPION = "champion"
+"""In a decision's evidence: the version that is champion from then on."""
+
 _HALF_WIDTH = NormalDist().inv_cdf(0.975)
 
 
@@ -164,7 +167,7 @@ def guard(
 
 
 def _apart(pair: Pair) -> float:
-    """The stability index of the scores of both on the same requests, over the champion's deciles."""
+    """The stability index of both scores on the same requests, over the champion's deciles."""
     champion, challenger = pair.champion[pair.both], pair.challenger[pair.both]
     if not len(champion):
         return 0.0
@@ -255,7 +258,8 @@ def _crown(
     assign(transaction, endpoint.name, "champion", number, now, 1.0)
     transaction.update("version", {"model": endpoint.model.name, "number": number}, state="live")
     told = f"v{number} is champion: {reason}"
-    decide(transaction, now, endpoint.name, "promoted", told, {"version": number, **evidence})
+    known = {"version": number, CHAMPION: number, **evidence}
+    decide(transaction, now, endpoint.name, "promoted", told, known)
 
 
 def roll_back(
@@ -271,4 +275,5 @@ def roll_back(
         if role in roles:
             transaction.delete("alias", subject=endpoint.name, role=role)
     assign(transaction, endpoint.name, "champion", to, now, 1.0)
-    decide(transaction, now, endpoint.name, "rolled_back", reason, {"version": to})
+    evidence = {"version": to, CHAMPION: to}
+    decide(transaction, now, endpoint.name, "rolled_back", reason, evidence)

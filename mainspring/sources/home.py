@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from mainspring.clock import AcceleratedClock, Clock, SystemClock
+from mainspring.clock import AcceleratedClock, Clock, SharedClock, SystemClock
 from mainspring.engines.base import Engine
 from mainspring.engines.urls import connect_engine
 from mainspring.sources.source import Source
@@ -61,16 +60,16 @@ class Home:
     def clock(self) -> Clock:
         """The system's clock: the time of day, unless the home was given an accelerated one."""
         file = self.folder / CLOCK
-        return AcceleratedClock(**json.loads(file.read_text())) if file.exists() else SystemClock()
+        return SharedClock(file) if file.exists() else SystemClock()
 
-    def accelerate(self, virtual: int, speed: float, after: float = 0.0) -> AcceleratedClock:
+    def accelerate(self, virtual: int, speed: float, after: float = 0.0) -> Clock:
         """Gives the system a clock that shows `virtual` now and soon runs `speed` times as fast.
 
-        Every process of the system shares it.
+        Every process of the system shares it, also those that run already with such a clock.
         """
-        clock = AcceleratedClock.starting(virtual, speed, after)
-        (self.folder / CLOCK).write_text(json.dumps(asdict(clock)))
-        return clock
+        return SharedClock.write(
+            self.folder / CLOCK, AcceleratedClock.starting(virtual, speed, after)
+        )
 
     def path(self, name: str) -> Path:
         """A folder of the home."""

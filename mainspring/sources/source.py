@@ -171,7 +171,7 @@ def event_time(*, late_by: timedelta = timedelta(0), field: str = "") -> Any:
         datetime.timedelta(seconds=300)
     """
     microseconds(late_by, "late_by")
-    time = Column[datetime](NONE, field)
+    time: Column[datetime] = Column(NONE, field)
     time.late_by = late_by
     return time
 
@@ -277,7 +277,7 @@ def _declared_columns(cls: type[Source], body: types.FrameType) -> list[tuple[st
     found: list[tuple[str, Column[Any]]] = []
     for name, annotation in annotations.items():
         declared = cls.__dict__.get(name)
-        column = declared if isinstance(declared, Column) else Column[Any]()
+        column: Column[Any] = declared if isinstance(declared, Column) else Column()
         column.bind(cls, name, annotation)
         setattr(cls, name, column)
         found.append((name, column))
