@@ -21,8 +21,8 @@ RETRY = DAY
 RECENT = 7 * DAY
 """How much of the measured past `ms.worse` looks at."""
 
-MIN_ANSWERS = 300
-"""On fewer answers a champion is not found worse."""
+MIN_ANSWERS, MIN_DAYS = 300, 3
+"""On less a champion is not found worse: one bad day may be the weather."""
 
 
 class Reasons:
@@ -105,7 +105,7 @@ class Reasons:
         rows = sum(day["rows"] for day in days)
         version = self._past.registry.version(endpoint.model.name, champion.number)
         judged = version.metrics[metric.name]["value"]
-        if rows < MIN_ANSWERS or judged is None:
+        if rows < MIN_ANSWERS or len(days) < MIN_DAYS or judged is None:
             return None
         value = sum(day["value"] * day["rows"] for day in days) / rows
         loss = value - judged if metric.better == "lower" else judged - value

@@ -119,8 +119,7 @@ class Service:
         if endpoint.fallback is None:
             milliseconds = endpoint.timeout.total_seconds() * 1e3
             raise DeadlineExceeded(endpoint=endpoint.name, timeout_ms=milliseconds)
-        names, kinds = endpoint.feature_set.names, endpoint.feature_set.kinds
-        unknown = {n: from_values([None] * rows, k) for n, k in zip(names, kinds, strict=True)}
+        unknown = _unknown(endpoint, rows)
         at = [self.stream.known_at()] * rows
         return Scored(asked, at, unknown, self.rosters[endpoint.name].fall_back(rows))
 
@@ -189,8 +188,10 @@ class Service:
         return None
 
     def start(self) -> None:
-        """Begins to apply events."""
+        """Begins to apply events; every model answers once, as its first answer is its slowest."""
         self.stream.start()
+        for name, endpoint in self.endpoints.items():
+            self.rosters[name].answer_all(from_values([""], "text"), _unknown(endpoint, 1))
 
     def close(self) -> None:
         """Applies what waits, and lets another process write."""
@@ -202,6 +203,12 @@ class Service:
 def _vectors(form: Form, row: Mapping[str, Any]) -> dict[str, Vector]:
     """What features are made from, as vectors of length 1."""
     return {name: from_values([row[name]], kind) for name, kind in form.read}
+
+
+def _unknown(endpoint: Endpoint, rows: int) -> dict[str, Vector]:
+    """Features that are all NULL."""
+    kinds = zip(endpoint.feature_set.names, endpoint.feature_set.kinds, strict=True)
+    return {name: from_values([None] * rows, kind) for name, kind in kinds}
 
 
 def _stacked(read: Sequence[Mapping[str, Vector]]) -> Mapping[str, Vector]:

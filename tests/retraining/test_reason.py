@@ -64,6 +64,12 @@ def measured(at: int, value: float | None, rows: int = 200, metric: str = "log_l
     return lambda transaction: transaction.upsert("measurement", key, value=value, rows=rows)
 
 
+def three_days(since: int, value: float, rows: int = 300, metric: str = "log_loss") -> Any:
+    """Three measured days with so many answers altogether."""
+    days = [measured(since + n * DAY, value, rows // 3, metric) for n in range(3)]
+    return lambda transaction: [day(transaction) for day in days]
+
+
 def incident(number: int, at: int, monitor: str = "cards") -> Callable[[Transaction], None]:
     given = {"level": "page", "subject": "Card.mean_7d", "evidence": {}}
     return lambda transaction: transaction.insert(
@@ -71,7 +77,7 @@ def incident(number: int, at: int, monitor: str = "cards") -> Callable[[Transact
     )
 
 
-def trained(home: Home, *more: Callable[[Transaction], None], at: int = T) -> None:
+def trained(home: Home, *more: Callable[[Transaction], object], at: int = T) -> None:
     """A training long ago, whose version is champion."""
     write(home, cursor("trained/risk", at), role("champion", 1, at), *more)
 
@@ -128,46 +134,51 @@ def worse(by: float = 0.05, metric: Metric = ms.log_loss) -> Trigger:
 
 
 def test_a_champion_that_is_worse_than_it_was_judged_asks(home: Home) -> None:
-    trained(home, version(1, log_loss=0.40), measured(T, 0.44), measured(T + DAY, 0.48))
-    assert asked(home, worse(by=0.07), T + 3 * DAY) is None
-    told = "log_loss 0.4600 on 400 answers, worse by 0.0600 than v1 was judged"
-    assert asked(home, worse(by=0.05), T + 3 * DAY) == told
+    days = [measured(T, 0.44), measured(T + DAY, 0.44), measured(T + 2 * DAY, 0.48, rows=400)]
+    trained(home, version(1, log_loss=0.40), *days)
+    assert asked(home, worse(by=0.07), T + 4 * DAY) is None
+    told = "log_loss 0.4600 on 800 answers, worse by 0.0600 than v1 was judged"
+    assert asked(home, worse(by=0.05), T + 4 * DAY) == told
 
 
 def test_a_first_champion_without_rollout_can_be_found_worse(home: Home) -> None:
     """It is champion since the very moment of its training."""
-    trained(home, version(1, log_loss=0.40), measured(T, 0.60, rows=300))
-    assert asked(home, worse(), T + 3 * DAY) is not None
+    trained(home, version(1, log_loss=0.40), three_days(T, 0.60))
+    assert asked(home, worse(), T + 4 * DAY) is not None
 
 
-def test_too_few_answers_or_undefined_days_say_nothing(home: Home) -> None:
-    undefined = measured(T + DAY, None, rows=5000)
-    trained(home, version(1, log_loss=0.40), measured(T, 0.9, rows=299), undefined)
-    assert asked(home, worse(), T + 3 * DAY) is None
+def test_too_few_answers_or_days_say_nothing(home: Home) -> None:
+    trained(home, version(1, log_loss=0.40), three_days(T, 0.9, rows=297))
+    assert asked(home, worse(), T + 4 * DAY) is None
+    write(home, measured(T, 0.9, rows=5000))
+    assert asked(home, worse(), T + 4 * DAY) is not None
+    write(home, measured(T, None, rows=5000))
+    assert asked(home, worse(), T + 4 * DAY) is None
 
 
 def test_days_before_the_champion_came_or_long_ago_do_not_count(home: Home) -> None:
-    trained(home, version(1, log_loss=0.40), measured(T - DAY, 0.9, rows=900))
-    assert asked(home, worse(), T + DAY) is None
-    write(home, measured(T, 0.9, rows=900))
+    trained(home, version(1, log_loss=0.40), three_days(T - DAY, 0.9))
+    assert asked(home, worse(), T + 4 * DAY) is None
+    write(home, three_days(T, 0.9))
+    assert asked(home, worse(), T + 4 * DAY) is not None
     assert asked(home, worse(), T + 8 * DAY) is None
-    write(home, role("champion", 1, T + DAY))
-    assert asked(home, worse(), T + 2 * DAY) is None
+    write(home, role("champion", 1, T + HOUR))
+    assert asked(home, worse(), T + 4 * DAY) is None
 
 
 def test_a_training_that_was_refused_is_not_repeated_on_the_same_evidence(home: Home) -> None:
-    trained(home, version(1, log_loss=0.40), measured(T, 0.9, rows=900))
+    trained(home, version(1, log_loss=0.40), three_days(T, 0.9))
     write(home, cursor("trained/risk", T + 3 * DAY))
-    assert asked(home, worse(), T + 4 * DAY) is None
-    write(home, measured(T + 3 * DAY, 0.9, rows=900))
-    assert asked(home, worse(), T + 5 * DAY) is not None
+    assert asked(home, worse(), T + 6 * DAY) is None
+    write(home, three_days(T + 3 * DAY, 0.9))
+    assert asked(home, worse(), T + 7 * DAY) is not None
 
 
 def test_higher_is_better_for_some_metrics(home: Home) -> None:
-    trained(home, version(1, roc_auc=0.80), measured(T, 0.90, rows=900, metric="roc_auc"))
-    assert asked(home, worse(metric=ms.roc_auc), T + 3 * DAY) is None
-    write(home, measured(T, 0.70, rows=900, metric="roc_auc"))
-    assert asked(home, worse(metric=ms.roc_auc), T + 3 * DAY) is not None
+    trained(home, version(1, roc_auc=0.80), three_days(T, 0.90, metric="roc_auc"))
+    assert asked(home, worse(metric=ms.roc_auc), T + 4 * DAY) is None
+    write(home, three_days(T, 0.70, metric="roc_auc"))
+    assert asked(home, worse(metric=ms.roc_auc), T + 4 * DAY) is not None
 
 
 def test_a_metric_that_is_never_measured_is_refused() -> None:
