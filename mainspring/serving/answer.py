@@ -39,15 +39,16 @@ def logged(scored: Scored) -> list[dict[str, Any]]:
             "role": answers.role[i],
             "version": version[i],
             "silent": {role: [number, scores[i]] for role, (number, scores) in silent.items()},
-            "features": [column[i] for column in features],
+            "features": {name: values[i] for name, values in features.items()},
         }
         for i, asked in enumerate(scored.asked)
     ]
 
 
-def _columns(endpoint: Endpoint, features: Mapping[str, Vector]) -> list[list[Any]]:
+def _columns(endpoint: Endpoint, features: Mapping[str, Vector]) -> dict[str, list[Any]]:
+    """By name: the log outlives the feature set that an answer was made from."""
     pairs = zip(endpoint.feature_set.names, endpoint.feature_set.kinds, strict=True)
-    return [[_bare(value, kind) for value in features[name].tolist()] for name, kind in pairs]
+    return {name: [_bare(v, kind) for v in features[name].tolist()] for name, kind in pairs}
 
 
 def _bare(value: Any, kind: Kind) -> Any:

@@ -90,8 +90,8 @@ class PredictionLog:
         for role in SILENT:
             pairs = [a["silent"].get(role, (0, None)) for a in made]
             columns += [[number for number, _ in pairs], [score for _, score in pairs]]
-        values = zip(*(a["features"] for a in made), strict=True)
-        features = [from_values(v, k) for v, k in zip(values, self._features.kinds, strict=True)]
+        kinds = zip(self._features.names, self._features.kinds, strict=True)
+        features = [from_values([a["features"].get(n) for a in made], kind) for n, kind in kinds]
         return self._append(columns, features, ("log", end))
 
     def features(self, start: int, end: int) -> Rows:

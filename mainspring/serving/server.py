@@ -54,7 +54,9 @@ def application(service: Service, extra_routes: Sequence[BaseRoute] = ()) -> Sta
         MainspringError: desk.refuse,
         Exception: desk.break_off,
     }
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=desk.lifespan)
+    made = Starlette(routes=routes, exception_handlers=handlers, lifespan=desk.lifespan)
+    made.router.redirect_slashes = False  # a redirect's body is no JSON, and a POST would be lost
+    return made
 
 
 def serve(

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.serving.conftest import Served, payment
@@ -46,6 +46,8 @@ def test_any_body_to_events(served: Served, sent: bytes, kind: str) -> None:
     told(served, "/events/Payment", sent, kind)
 
 
+@example(name="0/")
+@example(name="a/b")
 @given(name=st.text())
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name(served: Served, name: str) -> None:

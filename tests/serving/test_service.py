@@ -38,8 +38,7 @@ def test_answers_are_made_from_what_the_offline_join_computes(served: Served) ->
     found = recomputed(home, endpoint, answers)
     kinds = zip(endpoint.feature_set.names, endpoint.feature_set.kinds, strict=True)
     features = {
-        name: from_values([a["features"][i] for _, a in answers], kind)
-        for i, (name, kind) in enumerate(kinds)
+        name: from_values([a["features"][name] for _, a in answers], kind) for name, kind in kinds
     }
     assert len(answers) == 40 and np.nanmax(features["User.payments_7d"]) > 3
     assert not any(c.differ for c in compare(endpoint.feature_set, features, found))
@@ -76,22 +75,18 @@ def test_a_list_is_answered_in_order(served: Served) -> None:
 
 
 def test_a_request_does_not_see_itself_and_the_next_one_does(served: Served) -> None:
-    service, position = served.service, feature(served.service, "User.last_amount")
+    service = served.service
     for amount in (111.0, 222.0):
         sent = {**payment(f"self{amount}"), "user": "alone", "amount": amount}
         assert served.post("/predict/payment", sent).status_code == 200
         until(lambda: service.stream.behind == 0)
     answers = [r.answer for _, r in logged(service.home.folder) if r.answer]
-    seen = [a["features"][position] for a in answers if a["id"].startswith("self")]
+    seen = [a["features"]["User.last_amount"] for a in answers if a["id"].startswith("self")]
     assert seen == [None, 111.0]
 
 
-def feature(service: Service, name: str) -> int:
-    return service.endpoints["payment"].feature_set.names.index(name)
-
-
 def test_an_event_that_is_acknowledged_is_seen_by_the_next_request(served: Served) -> None:
-    service, position = served.service, feature(served.service, "User.payments_7d")
+    service = served.service
     now = service.clock.now()
     for number in range(3):
         served.post("/events/Payment", {**event(f"seen{number}", now), "user": "seen"})
@@ -102,7 +97,7 @@ def test_an_event_that_is_acknowledged_is_seen_by_the_next_request(served: Serve
         for _, r in logged(service.home.folder)
         if r.answer and r.answer["request_id"] == asked["request_id"]
     )
-    assert answer["features"][position] == 3
+    assert answer["features"]["User.payments_7d"] == 3
 
 
 def test_bad_events_are_held_with_their_reasons(served: Served) -> None:
