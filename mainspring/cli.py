@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -225,7 +225,8 @@ def loop(file: File, home: HomeOption = None, with_parent: WithParent = False) -
     if with_parent:
         end_with_parent()
     with opened(file, home) as (system, at):
-        Live(system, at, at.clock(), show_happened).run(stopped)
+        with closing(Live(system, at, at.clock(), show_happened)) as live:
+            live.run(stopped)
 
 
 @app.command()

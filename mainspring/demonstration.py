@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import runpy
 import shutil
 import threading
@@ -17,13 +16,16 @@ import pyarrow.parquet as pq
 from mainspring.clock import Clock, SystemClock
 from mainspring.errors import DemoMissing, ServerDidNotStart
 from mainspring.graph import Graph
+from mainspring.models.model import Model
+from mainspring.monitoring.performance import measure
 from mainspring.processes import Processes
 from mainspring.retraining.live import FOLDED
+from mainspring.retraining.loop import Loop
 from mainspring.serving.endpoint import Endpoint
 from mainspring.sources.home import Home
 from mainspring.sources.reader import Reader
 from mainspring.sources.source import Source
-from mainspring.stores.base import Row
+from mainspring.training.outcomes import outcomes
 
 FOLDER = Path("mainspring-demo")
 FILES = ("flights.py", "flights_data.py")
@@ -128,23 +130,15 @@ def wait_for_interrupt() -> None:
 
 
 def summary(system: Graph, home: Home, start: int, end: int) -> Iterator[str]:
-    """What was measured over a stretch: served against the version frozen at the start."""
+    """What the answers of a stretch came to, all of them together: served against frozen."""
+    loop, now = Loop(system, home, home.clock()), home.clock().now()
     for endpoint in system.of_kind(Endpoint):
-        with home.metadata.read() as snapshot:
-            found = snapshot.select("measurement", at_least={"at": start}, below={"at": end})
-        for series in sorted(
-            {m["series"] for m in found if m["series"].startswith(f"{endpoint.name}/")}
-        ):
-            means = {
-                v: _mean([m for m in found if m["series"] == series and m["variant"] == v])
-                for v in ("served", "frozen")
-            }
-            yield f"{series:<32} served {means['served']:.4f}   frozen {means['frozen']:.4f}"
-
-
-def _mean(measured: list[Row]) -> float:
-    """The mean over days, each with the weight of its rows."""
-    known = [m for m in measured if m["value"] is not None]
-    rows: int = sum(m["rows"] for m in known)
-    total: float = sum(m["value"] * m["rows"] for m in known)
-    return total / rows if rows else math.nan
+        model, logged = endpoint.model, loop.answered(endpoint).read(start, end)
+        if not isinstance(model, Model):
+            continue
+        known = outcomes(model.rows.label, start, end, now, home.table, home.engine)
+        measured = {(m.metric, m.variant): m for m in measure(model.output, logged, known)}
+        for metric in dict.fromkeys(name for name, _ in measured):
+            values = (measured.get((metric, variant)) for variant in ("served", "frozen"))
+            served, frozen = (f"{m.value:.4f}" if m else "-" for m in values)
+            yield f"{endpoint.name} {metric:<20} served {served}   frozen {frozen}"

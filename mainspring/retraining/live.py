@@ -51,6 +51,16 @@ class Live:
         self._online = OnlineFeatures.of(home.online(), system.of_kind(FeatureView))
         self._reader = Reader(home.path("log"), self._folded())
 
+    def close(self) -> None:
+        """Lets go of the online store and of the log."""
+        self._reader.close()
+        self._online.store.close()
+
+    @property
+    def known_at(self) -> int:
+        """How far the loop has looked: before that, everything that arrived is in the tables."""
+        return self._known.now()
+
     def run(self, stopped: threading.Event, every: float = EVERY) -> None:
         """Folds and ticks until stopped."""
         while not stopped.is_set():
