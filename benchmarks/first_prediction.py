@@ -29,7 +29,6 @@ REQUEST = {
     "origin": "EWR",
     "dest": "IAH",
     "tailnum": "N14228",
-    "distance": 1400.0,
     "minute_of_day": 315,
     "weekday": 2,
 }
@@ -75,6 +74,10 @@ def ask(port: int) -> dict[str, Any] | None:
         with urllib.request.urlopen(request, timeout=5) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
+    except urllib.error.HTTPError as refused:
+        if refused.code < 500:
+            sys.exit(refused.read().decode())
+        return None
     except (urllib.error.URLError, OSError):
         return None
 
