@@ -12,7 +12,7 @@ import pyarrow as pa
 from mainspring.expressions import kind_of
 from mainspring.sources.source import Source
 from mainspring.sources.table import LIVE, arrow_schema
-from mainspring.vectors import Vector, from_values, to_arrow
+from mainspring.vectors import from_values, to_arrow
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -62,9 +62,3 @@ def rows_of(source: type[Source], records: Iterable[Numbered]) -> pa.Table:
 def values_in_order(source: type[Source], row: Mapping[str, Any]) -> list[Any]:
     """A typed row as a record carries it: in the order of the columns, NULL for what it lacks."""
     return [row.get(name) for name in source.__schema__.columns]
-
-
-def as_vectors(source: type[Source], row: Mapping[str, Any]) -> dict[str, Vector]:
-    """A typed row as vectors of length 1; NULL for what it lacks."""
-    columns = source.__schema__.columns
-    return {name: from_values([row.get(name)], kind_of(c)) for name, c in columns.items()}
