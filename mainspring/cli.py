@@ -242,7 +242,7 @@ def versions(file: File, home: HomeOption = None) -> None:
 def promote(file: File, endpoint: Endpoint, version: int, home: HomeOption = None) -> None:
     """Makes a version champion of an endpoint at once."""
     with opened(file, home) as (system, at):
-        operations.promote(system, at, endpoint, version, "promoted by hand")
+        operations.promote(system, at, endpoint, version)
         line(f"v{version} answers at {endpoint}")
 
 
@@ -251,7 +251,7 @@ def rollback(file: File, endpoint: Endpoint, home: HomeOption = None) -> None:
     """Makes the champion before this one answer again, at once."""
     with opened(file, home) as (system, at):
         version = operations.previous_champion(system, at, endpoint)
-        operations.promote(system, at, endpoint, version, "rolled back by hand")
+        operations.promote(system, at, endpoint, version, kind="rolled_back")
         line(f"v{version} answers at {endpoint} again")
 
 

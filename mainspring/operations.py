@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from mainspring.models.registry import Registry
 from mainspring.retraining.live import FOLDED
 from mainspring.retraining.loop import Happened, Loop
 from mainspring.serving.endpoint import Endpoint
-from mainspring.serving.rollout import CHAMPION, roll_back
+from mainspring.serving.rollout import CHAMPION, crown_by_hand
 from mainspring.sources.home import Home
 from mainspring.sources.ingest import Ingested, ingest
 from mainspring.sources.source import Source
@@ -132,8 +132,18 @@ def _first(ids: Vector, found: Sequence[Compared]) -> str | None:
     return str(ids[min(differing)]) if differing else None
 
 
-def promote(system: Graph, home: Home, endpoint: str, number: int, reason: str) -> None:
+def promote(
+    system: Graph,
+    home: Home,
+    endpoint: str,
+    number: int,
+    *,
+    kind: Literal["promoted", "rolled_back"] = "promoted",
+) -> None:
     """Makes a version champion of an endpoint at once, whatever the rollout, by a decision.
+
+    Args:
+        kind: what the decision is called.
 
     Raises:
         UnknownName: there is no such endpoint or version.
@@ -143,7 +153,8 @@ def promote(system: Graph, home: Home, endpoint: str, number: int, reason: str) 
     registry.version(model_of(declared).name, number)
     with home.metadata.begin() as transaction:
         aliases = registry.aliases(endpoint)
-        roll_back(declared, aliases, number, home.clock().now(), reason, transaction)
+        now = home.clock().now()
+        crown_by_hand(declared, aliases, number, now, transaction, kind=kind)
 
 
 def previous_champion(system: Graph, home: Home, endpoint: str) -> int:

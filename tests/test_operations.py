@@ -11,7 +11,7 @@ from mainspring import operations
 from mainspring.errors import NoEarlierChampion, NothingToAudit, UnknownName
 from mainspring.graph import Graph
 from mainspring.models.registry import Registry
-from mainspring.serving.rollout import roll_back
+from mainspring.serving.rollout import crown_by_hand
 from mainspring.sources.home import Home
 from tests.golden import deliveries
 
@@ -43,28 +43,37 @@ def test_a_plan_is_new_once(system: Graph, home: Home) -> None:
 
 
 def test_promote_makes_a_version_champion(system: Graph, home: Home) -> None:
-    operations.promote(system, home, ENDPOINT, 2, "promoted by hand")
+    operations.promote(system, home, ENDPOINT, 2)
     assert champion(home) == 2
     with home.metadata.read() as snapshot:
         (decision,) = snapshot.select("decision")
-    assert decision["reason"] == "promoted by hand"
+    assert decision["kind"] == "promoted"
+    assert decision["reason"] == "v2 is champion: promoted by hand"
+
+
+def test_a_rollback_by_hand_is_told_as_one(system: Graph, home: Home) -> None:
+    operations.promote(system, home, ENDPOINT, 1, kind="rolled_back")
+    with home.metadata.read() as snapshot:
+        (decision,) = snapshot.select("decision")
+    assert decision["kind"] == "rolled_back"
+    assert decision["reason"] == "v1 is champion: rolled back by hand"
 
 
 def test_a_version_that_is_not_there_cannot_be_promoted(system: Graph, home: Home) -> None:
     with pytest.raises(UnknownName, match="no version of model 'lateness' named '9'"):
-        operations.promote(system, home, ENDPOINT, 9, "promoted by hand")
+        operations.promote(system, home, ENDPOINT, 9)
 
 
 def test_the_previous_champion_is_the_one_before_this(system: Graph, home: Home) -> None:
     for number in (1, 3, 2):
-        operations.promote(system, home, ENDPOINT, number, "promoted by hand")
+        operations.promote(system, home, ENDPOINT, number)
     assert operations.previous_champion(system, home, ENDPOINT) == 3
 
 
 def test_without_an_earlier_champion_there_is_nothing_to_roll_back_to(
     system: Graph, home: Home
 ) -> None:
-    operations.promote(system, home, ENDPOINT, 1, "promoted by hand")
+    operations.promote(system, home, ENDPOINT, 1)
     with pytest.raises(NoEarlierChampion, match="no champion before"):
         operations.previous_champion(system, home, ENDPOINT)
 
@@ -77,7 +86,7 @@ def test_a_manual_rollback_stops_a_rollout(system: Graph, home: Home) -> None:
             transaction.upsert("alias", key, number=number, share=0.5, at=1)
     roles = Registry(home.metadata, home.folder).aliases(ENDPOINT)
     with home.metadata.begin() as transaction:
-        roll_back(endpoint, roles, 1, 2, "back", transaction)
+        crown_by_hand(endpoint, roles, 1, 2, transaction, kind="rolled_back")
     assert set(Registry(home.metadata, home.folder).aliases(ENDPOINT)) == {"champion"}
 
 

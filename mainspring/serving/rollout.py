@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -262,18 +262,20 @@ def _crown(
     decide(transaction, now, endpoint.name, "promoted", told, known)
 
 
-def roll_back(
+def crown_by_hand(
     endpoint: Endpoint,
     roles: Mapping[Role, Alias],
-    to: int,
+    number: int,
     now: int,
-    reason: str,
     transaction: Transaction,
+    *,
+    kind: Literal["promoted", "rolled_back"],
 ) -> None:
-    """Makes an earlier version champion again at once, and stops any rollout."""
+    """Makes a version champion at once because a person says so, and stops any rollout."""
     for role in ("shadow", "canary"):
         if role in roles:
             transaction.delete("alias", subject=endpoint.name, role=role)
-    assign(transaction, endpoint.name, "champion", to, now, 1.0)
-    evidence = {"version": to, CHAMPION: to}
-    decide(transaction, now, endpoint.name, "rolled_back", reason, evidence)
+    assign(transaction, endpoint.name, "champion", number, now, 1.0)
+    evidence = {"version": number, CHAMPION: number}
+    reason = f"v{number} is champion: {kind.replace('_', ' ')} by hand"
+    decide(transaction, now, endpoint.name, kind, reason, evidence)

@@ -21,11 +21,11 @@ from mainspring.serving.rollout import (
     Guarded,
     Pair,
     advance,
+    crown_by_hand,
     due,
     enter,
     guard,
     moving,
-    roll_back,
 )
 from mainspring.stores.base import Metadata
 from mainspring.stores.urls import connect_metadata
@@ -146,10 +146,10 @@ def test_a_version_that_a_person_stopped_meanwhile_stays_stopped(metadata: Metad
     with metadata.begin() as transaction:
         looked_at = moving(aliases(transaction, "pay"))
         assert looked_at is not None
-        roll_back(SLOW, aliases(transaction, "pay"), 1, 9, "v1 is champion: by hand", transaction)
+        crown_by_hand(SLOW, aliases(transaction, "pay"), 1, 9, transaction, kind="rolled_back")
         advance(SLOW, looked_at, HELD, 9, transaction)
     assert roles(metadata) == {"champion": (1, 1.0), "frozen": (1, 0.0)}
-    assert told(metadata)[-1] == "rolled_back v1 is champion: by hand"
+    assert told(metadata)[-1] == "rolled_back v1 is champion: rolled back by hand"
 
 
 def logged(role: Mapping[int, str], silent: Vector, score: Vector, number: int = 2) -> Logged:
