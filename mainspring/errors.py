@@ -812,3 +812,26 @@ class NoEarlierChampion(MainspringError):
     headline = "endpoint {endpoint!r} had no champion before this one"
     fix = "name a version: mainspring promote FILE {endpoint} VERSION"
     endpoint: str
+
+
+class FunctionFailed(MainspringError):
+    """A function of `ms.apply` that raised on the values it was given."""
+
+    headline = "{function}, given to ms.apply, raised {message}"
+    where = "{at}"
+    fix = "let it take one array per column, with any values in it: NaN and None are NULL"
+    function: str
+    message: str
+    at: str
+
+
+class UnfitResult(MainspringError):
+    """A function of `ms.apply` that does not return what was declared."""
+
+    headline = "{function}, given to ms.apply, returned {problem}, and is declared returns={wanted}"
+    where = "{at}"
+    fix = "return one array with a {wanted} or NULL per row: NaN in numbers, None in text"
+    function: str
+    problem: str
+    wanted: str
+    at: str

@@ -8,21 +8,27 @@ division by zero; `fill_null` ends it.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 
+from mainspring.clock import as_datetime, parse_time
 from mainspring.errors import AmbiguousTruth, InvalidDeclaration, declared_at
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 R = TypeVar("R", bool, int, float, str)
+Filled = TypeVar("Filled", bool, str, datetime)
 
 Number = float | None
 """What arithmetic takes: numbers, or columns of numbers that may be NULL."""
+
+Text = str | None
+Time = datetime | None
 
 
 class Expr(Generic[T_co]):
@@ -52,18 +58,25 @@ class Expr(Generic[T_co]):
         self.args = args
         self.settings: Mapping[str, Any] = MappingProxyType(settings)
         self.at = declared_at()
-        for argument in args:
+        for argument in (*args, *settings.get("values", ())):
             self._refuse(argument, op)
         if settings.get("where") is not None:
             self._refuse(settings["where"], "where")
 
     def _refuse(self, operand: Any, op: str) -> None:
         """Raise where `op` takes no operand of this kind: for those who run no type checker."""
-        wanted, found = TAKES.get(op), _kind_of_operand(operand)
+        if isinstance(operand, Wide) and op != "item":
+            raise InvalidDeclaration(
+                subject_name=repr(self),
+                problem=f"{operand!r} is {len(operand)} values",
+                at=self.at,
+                remedy=f"use one of them: {operand!r}[0]",
+            )
+        wanted, found = _taken(op, self.args), _kind_of_operand(operand)
         if wanted and found != wanted and (found, wanted) != ("flag", "number"):
             raise InvalidDeclaration(
                 subject_name=repr(self),
-                problem=f"{operand!r} is a {found}, {INFIX.get(op, op)} takes a {wanted}",
+                problem=f"{_shown(operand)} is a {found}, {INFIX.get(op, op)} takes a {wanted}",
                 at=self.at,
                 remedy=f"use {INSTEAD[wanted]}",
             )
@@ -95,16 +108,32 @@ class Expr(Generic[T_co]):
     def __neg__(self: Expr[Number]) -> Feature[float]:
         return Feature("neg", (self,))
 
-    def __gt__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]:
+    @overload
+    def __gt__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]: ...
+    @overload
+    def __gt__(self: Expr[Time], other: Expr[Time] | datetime) -> Feature[bool]: ...
+    def __gt__(self, other: Any) -> Feature[bool]:
         return Feature("gt", (self, other))
 
-    def __ge__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]:
+    @overload
+    def __ge__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]: ...
+    @overload
+    def __ge__(self: Expr[Time], other: Expr[Time] | datetime) -> Feature[bool]: ...
+    def __ge__(self, other: Any) -> Feature[bool]:
         return Feature("ge", (self, other))
 
-    def __lt__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]:
+    @overload
+    def __lt__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]: ...
+    @overload
+    def __lt__(self: Expr[Time], other: Expr[Time] | datetime) -> Feature[bool]: ...
+    def __lt__(self, other: Any) -> Feature[bool]:
         return Feature("lt", (self, other))
 
-    def __le__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]:
+    @overload
+    def __le__(self: Expr[Number], other: Expr[Number] | float) -> Feature[bool]: ...
+    @overload
+    def __le__(self: Expr[Time], other: Expr[Time] | datetime) -> Feature[bool]: ...
+    def __le__(self, other: Any) -> Feature[bool]:
         return Feature("le", (self, other))
 
     def __and__(self: Expr[bool | None], other: Expr[bool | None]) -> Feature[bool]:
@@ -116,7 +145,13 @@ class Expr(Generic[T_co]):
     def __invert__(self: Expr[bool | None]) -> Feature[bool]:
         return Feature("not", (self,))
 
-    def equals(self, value: object) -> Feature[bool]:
+    @overload
+    def equals(self: Expr[Number], value: Expr[Number] | float) -> Feature[bool]: ...
+    @overload
+    def equals(self: Expr[Text], value: Expr[Text] | str) -> Feature[bool]: ...
+    @overload
+    def equals(self: Expr[Time], value: Expr[Time] | datetime) -> Feature[bool]: ...
+    def equals(self, value: Any) -> Feature[bool]:
         """Whether the value is `value`; NULL where either is NULL.
 
         Example:
@@ -126,11 +161,28 @@ class Expr(Generic[T_co]):
             ...     began_at: Column[datetime] = event_time()
             >>> Trip.city.equals("Oslo")
             equals(Trip.city, 'Oslo')
+            >>> Trip.began_at.equals(datetime(2024, 2, 29))
+            equals(Trip.began_at, 2024-02-29T00:00:00+00:00)
         """
         return Feature("equals", (self, value))
 
-    def is_in(self, values: Sequence[object]) -> Feature[bool]:
-        """Whether the value is one of `values`; NULL where it is NULL."""
+    @overload
+    def is_in(self: Expr[Number], values: Collection[float]) -> Feature[bool]: ...
+    @overload
+    def is_in(self: Expr[Text], values: Collection[str]) -> Feature[bool]: ...
+    @overload
+    def is_in(self: Expr[Time], values: Collection[datetime]) -> Feature[bool]: ...
+    def is_in(self, values: Collection[Any]) -> Feature[bool]:
+        """Whether the value is one of `values`; NULL where it is NULL.
+
+        Example:
+            >>> from mainspring import Column, Source, event_time
+            >>> class Trip(Source, url="trips.parquet"):
+            ...     city: Column[str]
+            ...     began_at: Column[datetime] = event_time()
+            >>> Trip.city.is_in({"Oslo", "Bergen"})
+            is_in(Trip.city, values=('Bergen', 'Oslo'))
+        """
         if isinstance(values, str):
             raise InvalidDeclaration(
                 subject_name=f"{self!r}.is_in",
@@ -138,15 +190,38 @@ class Expr(Generic[T_co]):
                 at=declared_at(),
                 remedy=f"write .is_in([{values!r}])",
             )
-        return Feature("is_in", (self,), values=tuple(values))
+        listed = sorted(values, key=_shown) if isinstance(values, Set) else values
+        return Feature("is_in", (self,), values=tuple(listed))
 
     def is_null(self) -> Feature[bool]:
         """Whether the value is NULL."""
         return Feature("is_null", (self,))
 
-    def fill_null(self: Expr[T | None], value: T) -> Feature[T]:
-        """The value, or `value` where it is NULL."""
-        return Feature("fill_null", (self, value))
+    @overload  # both fit a value that can only be NULL, and there is none
+    def fill_null(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self: Expr[Filled | None], value: Expr[Filled | None] | Filled
+    ) -> Feature[Filled]: ...
+    @overload
+    def fill_null(self: Expr[Number], value: Expr[Number] | float) -> Feature[float]: ...
+    def fill_null(self, value: Any) -> Feature[Any]:
+        """The value, or `value` where it is NULL; `value` may be an expression, NULL too.
+
+        Raises:
+            InvalidDeclaration: `value` is NaN or infinite.
+
+        Example:
+            >>> from mainspring import Column, Source, event_time
+            >>> class Trip(Source, url="trips.parquet"):
+            ...     fare: Column[float | None]
+            ...     quoted: Column[float]
+            ...     began_at: Column[datetime] = event_time()
+            >>> Trip.fare.fill_null(Trip.quoted)
+            fill_null(Trip.fare, Trip.quoted)
+        """
+        filled: Feature[Any] = Feature("fill_null", (self, value))
+        if isinstance(value, float) and not math.isfinite(value):
+            _refuse_value(filled, f"{value} is NULL itself", "fill with a finite number")
+        return filled
 
     def __bool__(self) -> NoReturn:
         raise AmbiguousTruth(expression=repr(self), at=declared_at())
@@ -191,18 +266,29 @@ INFIX: Mapping[str, str] = {
 
 def _shown(value: Any) -> str:
     """An operand or setting as it is written; a function of a shared name, with its digest."""
+    if isinstance(value, datetime):
+        return _moment(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
     name: str = getattr(value, "__qualname__", "")
     return source_digest(value) if "<" in name else name or repr(value)
 
 
 def _in_brackets(value: Any) -> str:
     nested = isinstance(value, Expr) and value.op in INFIX and not getattr(value, "name", "")
-    return f"({value!r})" if nested else repr(value)
+    return f"({value!r})" if nested else _shown(value)
+
+
+def _moment(time: datetime) -> str:
+    """One text for one moment, in whatever zone it was written; without a zone it is UTC."""
+    return as_datetime(parse_time(time)).isoformat()
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Expr):
         return value.definition()
+    if isinstance(value, datetime):
+        return _moment(value)
     if isinstance(value, tuple):
         return [_as_json(v) for v in value]
     if hasattr(value, "to_json"):
@@ -281,6 +367,45 @@ class Feature(Expr[T_co]):
         return f"{self.view.__name__}.{self.name}" if self.name else super().__repr__()
 
 
+class Wide(Feature[Sequence[T]]):
+    """A feature of several values, as `last_k` gives: a training set lists each by its number.
+
+    Raises:
+        IndexError: there is no value of that number.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time, last_k
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> fares = last_k(Trip.fare, 3)
+        >>> len(fares), fares[0]
+        (3, last_k(Trip.fare, window=all history, k=3)[0])
+    """
+
+    def __len__(self) -> int:
+        return int(self.settings["k"])
+
+    def __bool__(self) -> NoReturn:
+        raise AmbiguousTruth(expression=repr(self), at=declared_at())
+
+    def __getitem__(self, number: int) -> Feature[T | None]:
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self!r} has the values 0 to {len(self) - 1}, not {number}")
+        return Item("item", (self,), index=number)
+
+
+class Item(Feature[T_co]):
+    """One value of a wide feature."""
+
+    def _label(self) -> str:
+        return (self.name and super()._label()) or f"{self.args[0].label}.{self.settings['index']}"
+
+    def __repr__(self) -> str:
+        named = self.name and super().__repr__()
+        return named or f"{self.args[0]!r}[{self.settings['index']}]"
+
+
 def leaves(expression: Any) -> Iterator[Expr[Any]]:
     """The columns and aggregates that an expression is computed from, in order, each once.
 
@@ -313,7 +438,7 @@ def columns_of(expression: Any) -> Iterator[Expr[Any]]:
                 yield from columns_of(part)
 
 
-def hour(of: Expr[datetime | None]) -> Feature[int]:
+def hour(of: Expr[Time]) -> Feature[int]:
     """The hour of a time, 0 to 23, in UTC.
 
     Example:
@@ -326,7 +451,7 @@ def hour(of: Expr[datetime | None]) -> Feature[int]:
     return Feature("hour", (of,))
 
 
-def day_of_week(of: Expr[datetime | None]) -> Feature[int]:
+def day_of_week(of: Expr[Time]) -> Feature[int]:
     """The day of the week of a time in UTC, Monday 0 to Sunday 6.
 
     Example:
@@ -364,12 +489,96 @@ def abs(of: Expr[Number]) -> Feature[float]:
 def clip(of: Expr[Number], low: float, high: float) -> Feature[float]:
     """The value, held between `low` and `high`.
 
+    Raises:
+        InvalidDeclaration: `low` is above `high`.
+
     Example:
         >>> from mainspring import count, hours
         >>> clip(count(window=hours(1)), 0, 50)
         clip(count(window=1h hop 5m), 0, 50)
     """
-    return Feature("clip", (of, low, high))
+    clipped: Feature[float] = Feature("clip", (of, low, high))
+    if not low <= high:
+        _refuse_value(clipped, f"no number is from {low} to {high}", "write the lower one first")
+    return clipped
+
+
+def seconds_between(earlier: Expr[Time] | datetime, later: Expr[Time] | datetime) -> Feature[float]:
+    """The seconds from one time to another: negative where `later` came first.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     booked_at: Column[datetime]
+        ...     began_at: Column[datetime] = event_time()
+        >>> seconds_between(Trip.booked_at, Trip.began_at) > 600
+        seconds_between(Trip.booked_at, Trip.began_at) > 600
+    """
+    return _of_rows(Feature("seconds_between", (earlier, later)))
+
+
+def hash_bucket(of: Expr[Text] | Expr[Number], buckets: int) -> Feature[int]:
+    """A number from 0 to `buckets` - 1 for each text or number.
+
+    Equal values have one bucket, in every process, version and platform (`vectors.hash64` modulo
+    `buckets`), so a text of many values becomes a number that a model can learn from. The feature
+    hashing of Weinberger et al., 2009, without its sign.
+
+    Raises:
+        InvalidDeclaration: `buckets` is no whole number from 1 to 2**53.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     began_at: Column[datetime] = event_time()
+        >>> hash_bucket(Trip.driver, 1024)
+        hash_bucket(Trip.driver, buckets=1024)
+    """
+    bucket: Feature[int] = Feature("hash_bucket", (of,), buckets=buckets)
+    if type(buckets) is not int or not 1 <= buckets <= 2**53:
+        _refuse_value(bucket, f"{buckets!r} is no number of buckets", "write 1024, for example")
+    return bucket
+
+
+def distance_km(
+    lat1: Expr[Number] | float,
+    lon1: Expr[Number] | float,
+    lat2: Expr[Number] | float,
+    lon2: Expr[Number] | float,
+) -> Feature[float]:
+    """The great-circle distance of two points in kilometres.
+
+    It is NULL where a coordinate is none. The haversine formula on a sphere of the earth's mean
+    radius, 6371.0088 km: up to 0.6 % off the ellipsoid. Sinnott, Virtues of the Haversine, 1984.
+
+    Args:
+        lat1: degrees north, -90 to 90; `lat2` too.
+        lon1: degrees east, -180 to 180; `lon2` too.
+
+    Example:
+        >>> from mainspring import Column, Source, event_time
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     lat: Column[float]
+        ...     lon: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> distance_km(Trip.lat, Trip.lon, 59.91, 10.75)
+        distance_km(Trip.lat, Trip.lon, 59.91, 10.75)
+    """
+    return _of_rows(Feature("distance_km", (lat1, lon1, lat2, lon2)))
+
+
+def _of_rows(feature: Feature[R]) -> Feature[R]:
+    """The feature, which must be computed from something that a row has."""
+    if not any(isinstance(a, Expr) for a in feature.args):
+        _refuse_value(feature, "is the same in every row", "use a column or a feature in it")
+    return feature
+
+
+def _refuse_value(feature: Feature[Any], problem: str, remedy: str) -> NoReturn:
+    raise InvalidDeclaration(
+        subject_name=repr(feature), problem=problem, at=feature.at, remedy=remedy
+    )
 
 
 def apply(
@@ -381,13 +590,15 @@ def apply(
 
     Args:
         function: takes one array per column (float64 with NaN for NULL, object arrays of text with
-            None, int64 microseconds for times) and returns one array of the same length. It must be
-            pure and look at one row at a time.
+            None, int64 microseconds for times) and returns one array of the same length, with NULL
+            in the same way. It must be pure and look at one row at a time. The arrays are copies.
         columns: what it is called with.
         returns: `float`, `int`, `bool` or `str`: the type of the result.
 
     Raises:
-        InvalidDeclaration: `returns` is another type.
+        InvalidDeclaration: `returns` is another type, or there is no column.
+        FunctionFailed: when it is computed, and the function raises.
+        UnfitResult: when it is computed, and the function does not return what is declared.
 
     Example:
         >>> import numpy as np
@@ -398,7 +609,13 @@ def apply(
         >>> apply(np.radians, [Trip.degrees], returns=float)
         apply(Trip.degrees, function=radians, returns=float)
     """
-    return Feature("apply", tuple(columns), function=function, returns=Returns(returns))
+    applied: Feature[R] = Feature(
+        "apply", tuple(columns), function=function, returns=Returns(returns)
+    )
+    if not columns or not all(isinstance(column, Expr) for column in columns):
+        remedy = "list columns and features; bind constants by functools.partial"
+        _refuse_value(applied, "columns= is what changes from row to row", remedy)
+    return applied
 
 
 class Returns:
@@ -436,18 +653,32 @@ KINDS: dict[type, Kind] = {
 
 TAKES: Mapping[str, Kind] = {
     **dict.fromkeys(("and", "or", "not", "where"), "flag"),
-    **dict.fromkeys(("hour", "day_of_week"), "time"),
-    **dict.fromkeys(("add", "sub", "mul", "div", "neg", "gt", "ge", "lt", "le"), "number"),
+    **dict.fromkeys(("hour", "day_of_week", "seconds_between"), "time"),
+    **dict.fromkeys(("add", "sub", "mul", "div", "neg", "distance_km"), "number"),
     **dict.fromkeys(("log1p", "abs", "clip", "sum", "mean", "min", "max", "std"), "number"),
+    **dict.fromkeys(("quantile", "ewma"), "number"),
 }
-"""The kind of operand that an operation takes; those that take any are not listed."""
+"""The kind of operand that an operation takes; one in `_ALIKE` takes several, others any."""
 
 INSTEAD: Mapping[Kind, str] = {
     "number": "a column of int or float; text is compared by .equals(…) and .is_in(…)",
     "flag": "a condition, for example Source.column > 0",
-    "time": "a column of datetime",
+    "time": "a column of datetime, or a datetime",
+    "text": "a column of str, or a text",
 }
+"""What to use where an operand is of another kind than the one that is taken."""
 
+_ALIKE: Mapping[str, tuple[Kind, ...]] = {
+    **dict.fromkeys(("gt", "ge", "lt", "le"), ("time",)),
+    **dict.fromkeys(("equals", "is_in"), ("time", "text")),
+    "hash_bucket": ("text",),
+    "fill_null": ("time", "text", "flag"),
+}
+"""The kinds, besides numbers, of which an operation takes all its operands."""
+
+_AS_ITS_ARGUMENT = {
+    *("first", "last", "latest", "last_k", "top_k", "item", "fill_null", "min", "max")
+}
 _FLAGS = {"gt", "ge", "lt", "le", "and", "or", "not", "equals", "is_in", "is_null"}
 
 
@@ -465,8 +696,19 @@ def kind_of(expression: Expr[Any]) -> Kind:
         return "flag"
     if expression.op == "apply":
         return KINDS[expression.settings["returns"].type]
-    if expression.op in ("first", "last", "fill_null", "min", "max") and expression.args:
+    if expression.op in _AS_ITS_ARGUMENT and expression.args:
         return kind_of(expression.args[0])
+    return "number"
+
+
+def _taken(op: str, args: tuple[Any, ...]) -> Kind | None:
+    """The kind of operand that an operation takes: one that compares, that of its first."""
+    if op not in _ALIKE:
+        return TAKES.get(op)
+    first = _kind_of_operand(args[0])
+    for kind in _ALIKE[op]:
+        if kind == first:
+            return kind
     return "number"
 
 
@@ -474,4 +716,6 @@ def _kind_of_operand(operand: Any) -> str:
     """The kind of an operand, which may be a constant; the name of its type if it is of no kind."""
     if isinstance(operand, Expr):
         return kind_of(operand)
+    if isinstance(operand, bool):
+        return "flag"  # which is an int, too
     return next((k for t, k in KINDS.items() if isinstance(operand, t)), type(operand).__name__)

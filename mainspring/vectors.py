@@ -8,19 +8,23 @@ NULL. One request is a vector of length 1: there is no second code path.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from mainspring.clock import NEVER, as_datetime
-from mainspring.expressions import KINDS, Expr, Kind, kind_of
+from mainspring.clock import NEVER, SECOND, as_datetime, parse_time
+from mainspring.errors import FunctionFailed, UnfitResult
+from mainspring.expressions import KINDS, Expr, Kind, kind_of, source_digest
 
 Vector = np.ndarray[Any, np.dtype[Any]]
 Vectors = Mapping[str, Vector]
 
 _NOTHING = np.array(None)
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
+_EARTH_KM = 6371.0088  # the mean radius of WGS 84 and GRS 80
 
 ARROW_KINDS: dict[Kind, pa.DataType] = {
     "number": pa.float64(),
@@ -55,8 +59,8 @@ def from_arrow(column: pa.ChunkedArray | pa.Array, kind: Kind) -> Vector:
 
 def to_arrow(vector: Vector, kind: Kind) -> pa.Array:
     """The Arrow column of a vector; NaN becomes NULL."""
-    if kind == "text":
-        return pa.array(vector, pa.string())
+    if kind == "text":  # as a list: of an object array, pyarrow would first look for pandas
+        return pa.array(vector.tolist(), pa.string())
     if kind == "time":
         return pa.array(vector, pa.int64(), mask=vector == NEVER).cast(pa.timestamp("us", "UTC"))
     missing = np.isnan(vector)
@@ -87,6 +91,36 @@ def to_value(value: Any, kind: Kind) -> Any:
     return bool(value) if kind == "flag" else float(value)
 
 
+def hash64(values: Vector) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """A 64-bit hash of each value, the same in every process, version and platform.
+
+    Text is hashed by its UTF-8 bytes, any other value by those of its float64 (-0.0 as 0.0), each
+    distinct one once. What the hash of a NULL is means nothing. BLAKE2b: Aumasson et al., 2013.
+
+    Example:
+        >>> hash64(np.array(["Oslo", None, "Oslo"], object))[::2].tolist()
+        [18226229313479292765, 18226229313479292765]
+        >>> hash64(np.array([0.0, -0.0])).tolist()
+        [1786884285633530058, 1786884285633530058]
+    """
+    if values.dtype == object:
+        texts: list[Any] = values.tolist()
+        known = {text: _hash(_utf8(text)) for text in set(texts)}
+        return np.fromiter(map(known.__getitem__, texts), np.uint64, len(texts))
+    distinct, place = np.unique(values.astype("<f8") + 0.0, return_inverse=True)
+    raw = distinct.astype("<f8").tobytes()
+    hashes = [_hash(raw[at : at + 8]) for at in range(0, len(raw), 8)]
+    return np.array(hashes, np.uint64)[place.reshape(values.shape)]
+
+
+def _utf8(text: Any) -> bytes:
+    return str(text).encode("utf-8", "surrogatepass")
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
 def evaluate(expression: Expr[Any], values: Vectors, rows: int) -> Vector:
     """The vector of an expression, given the vectors of its leaves by `label`.
 
@@ -100,7 +134,8 @@ def evaluate(expression: Expr[Any], values: Vectors, rows: int) -> Vector:
     arguments = [_argument(a, values, rows) for a in expression.args]
     with np.errstate(all="ignore"):
         result = OPERATIONS[expression.op](expression, *arguments)
-    return result if kind_of(expression) in ("text", "time") else _finite(result)
+    as_it_is = kind_of(expression) in ("text", "time") or expression.op == "item"
+    return result if as_it_is else _finite(result)
 
 
 def evaluate_all(
@@ -113,7 +148,9 @@ def evaluate_all(
 
 
 def _argument(value: Any, values: Vectors, rows: int) -> Any:
-    return evaluate(value, values, rows) if isinstance(value, Expr) else value
+    if isinstance(value, Expr):
+        return evaluate(value, values, rows)
+    return parse_time(value) if isinstance(value, datetime) else value
 
 
 def _finite(vector: Any) -> Vector:
@@ -146,7 +183,11 @@ def _or(_: Expr[Any], a: Vector, b: Vector) -> Vector:
 
 
 def _is_in(e: Expr[Any], a: Vector) -> Vector:
-    return _where_known(np.isin(a, np.array(e.settings["values"], a.dtype)), a)
+    values = [_argument(value, {}, 0) for value in e.settings["values"]]
+    if a.dtype == object:  # `np.isin` would compare each text with each value
+        found = map(frozenset(values).__contains__, a.tolist())
+        return _where_known(np.fromiter(found, np.float64, len(a)), a)
+    return _where_known(np.isin(a, np.array(values, a.dtype)), a)
 
 
 def _fill_null(_: Expr[Any], a: Vector, value: Any) -> Vector:
@@ -165,8 +206,70 @@ def _log1p(_: Expr[Any], a: Vector) -> Vector:
     return np.where(a <= -1, np.nan, np.log1p(a))
 
 
+def _seconds_between(_: Expr[Any], earlier: Any, later: Any) -> Vector:
+    return _where_known((later - earlier) / SECOND, earlier, later)
+
+
+def _hash_bucket(e: Expr[Any], a: Vector) -> Vector:
+    return _where_known(hash64(a) % np.uint64(e.settings["buckets"]), a)
+
+
+def _distance_km(_: Expr[Any], lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Vector:
+    (y1, x1), (y2, x2) = _on_earth(lat1, lon1), _on_earth(lat2, lon2)
+    half = np.sin((y2 - y1) / 2) ** 2 + np.cos(y1) * np.cos(y2) * np.sin((x2 - x1) / 2) ** 2
+    angle = 2 * np.arcsin(np.sqrt(np.minimum(half, 1.0)))  # rounding may exceed 1
+    return np.asarray(_EARTH_KM * angle)
+
+
+def _on_earth(lat: Any, lon: Any) -> tuple[Any, Any]:
+    """Degrees as radians; NaN where they are no degrees."""
+    north = np.where(np.abs(lat) <= 90, lat, np.nan)
+    return np.radians(north), np.radians(np.where(np.abs(lon) <= 180, lon, np.nan))
+
+
 def _apply(e: Expr[Any], *arguments: Vector) -> Vector:
-    return cast(Vector, e.settings["function"](*arguments))
+    wanted = e.settings["returns"].type
+    try:  # on copies: what it writes into them must reach no other feature
+        found = np.asarray(e.settings["function"](*(a.copy() for a in arguments)))
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise FunctionFailed(function=_name(e), message=message[:200], at=e.at) from error
+    problem = _misfit(found, wanted, arguments[0].shape)
+    if problem:
+        raise UnfitResult(function=_name(e), problem=problem, wanted=wanted.__name__, at=e.at)
+    return found.astype(object) if wanted is str else found.astype(np.float64)
+
+
+def _name(e: Expr[Any]) -> str:
+    return source_digest(e.settings["function"]).partition("@")[0]
+
+
+def _misfit(found: Vector, wanted: type[Any], shape: tuple[int, ...]) -> str:
+    """Why an array is no vector of a type and length; nothing if it is one."""
+    if found.shape != shape:
+        return f"an array of shape {found.shape} for {shape[0]} rows"
+    if wanted is str:
+        return _no_text(found)
+    if found.dtype.kind not in "fiub":
+        return f"an array of {found.dtype}"
+    if wanted is float or found.dtype.kind == "b":
+        return ""
+    fits = (found == 0) | (found == 1) if wanted is bool else np.floor(found) == found
+    return _first_of(found, ~(fits | np.isnan(found)))
+
+
+def _no_text(found: Vector) -> str:
+    if found.dtype.kind == "U":
+        return ""
+    if found.dtype != object:
+        return f"an array of {found.dtype}"
+    strange = (value is not None and not isinstance(value, str) for value in found.tolist())
+    return _first_of(found, np.fromiter(strange, bool, len(found)))
+
+
+def _first_of(found: Vector, strange: Vector) -> str:
+    """The first strange value, if there is one."""
+    return f"{found[strange].tolist()[0]!r:.60}" if strange.any() else ""
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -191,6 +294,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "log1p": _log1p,
     "abs": lambda _, a: np.abs(a),
     "clip": lambda _, a, low, high: np.clip(a, low, high),
+    "seconds_between": _seconds_between,
+    "hash_bucket": _hash_bucket,
+    "distance_km": _distance_km,
     "apply": _apply,
+    "item": lambda e, a: a[:, e.settings["index"]],
 }
 """How each operation is computed; the first argument is the expression, the others its operands."""

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import mainspring as ms
 from mainspring import Column
 from mainspring.clock import NEVER
-from mainspring.errors import AmbiguousTruth, InvalidDeclaration
+from mainspring.errors import AmbiguousTruth, FunctionFailed, InvalidDeclaration, UnfitResult
 from mainspring.expressions import Expr, columns_of, kind_of, source_digest
 from mainspring.vectors import Vector, evaluate, evaluate_all
 
@@ -26,6 +27,7 @@ class Trip(ms.Source, url="trips.parquet"):
     yes: Column[bool | None]
     no: Column[bool | None]
     city: Column[str | None]
+    booked_at: Column[datetime | None]
     began_at: Column[datetime] = ms.event_time()
 
 
@@ -54,6 +56,7 @@ def us(time: datetime) -> int:
     return round((time - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
 
 
+LEAP_DAY = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
 ANY_NULL = {"a": [1, None, 1, None], "b": [2, 2, None, None]}
 
 
@@ -173,6 +176,107 @@ def test_apply_gets_one_array_per_column_and_may_return_any_kind() -> None:
     assert value(ms.apply(np.isnan, [Trip.a], returns=bool), a=[1, None]) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("returned", "returns", "result"),
+    [
+        (np.array([1, 2, 3], np.int8), float, [1, 2, 3]),
+        (np.array([1.5, np.nan, np.inf], np.float32), float, [1.5, None, None]),
+        (np.array([1.0, np.nan, -0.0]), int, [1, None, 0]),
+        (np.array([1.0, np.nan, 0.0]), bool, [1, None, 0]),
+        (np.array([True, False, True]), int, [1, 0, 1]),
+        ([0, 1, 0], bool, [0, 1, 0]),
+        (["a", "", "c"], str, ["a", "", "c"]),
+        (np.array(["a", None, "c"], object), str, ["a", None, "c"]),
+    ],
+)
+def test_apply_takes_what_is_of_the_declared_type(
+    returned: Any, returns: Any, result: list[Any]
+) -> None:
+    told: Expr[Any] = ms.apply(lambda a: returned, [Trip.a], returns=returns)
+    assert value(told, a=[1, 2, 3]) == result
+
+
+@pytest.mark.parametrize(
+    ("returned", "returns", "problem"),
+    [
+        (np.zeros(2), float, r"an array of shape \(2,\) for 3 rows"),
+        (np.zeros((3, 1)), float, r"an array of shape \(3, 1\)"),
+        (0.5, float, r"an array of shape \(\)"),
+        (None, float, r"an array of shape \(\)"),
+        (np.array([1.0, None, 2.0], object), float, "an array of object"),
+        (np.zeros(3, complex), float, "an array of complex128"),
+        (["1", "2", "3"], int, "an array of <U1"),
+        (np.array([1.0, np.nan, 2.5]), int, "2.5, and is declared returns=int"),
+        (np.array([1.0, np.nan, 2.0]), bool, "2.0, and is declared returns=bool"),
+        (np.zeros(3), str, "an array of float64, and is declared returns=str"),
+        (np.array(["a", np.nan, "c"], object), str, "nan, and is declared returns=str"),
+    ],
+)
+def test_apply_refuses_what_is_not_of_the_declared_type(
+    returned: Any, returns: Any, problem: str
+) -> None:
+    def odd(a: Any) -> Any:
+        return returned
+
+    told: Expr[Any] = ms.apply(odd, [Trip.a], returns=returns)
+    with pytest.raises(UnfitResult, match=rf"odd, given to ms\.apply, returned {problem}") as e:
+        value(told, a=[1, 2, 3])
+    assert e.value.fields["at"] == told.at
+    assert "test_expressions.py:" in told.at
+
+
+def test_a_function_that_raises_is_named_with_its_declaration() -> None:
+    def picky(a: Any) -> Any:
+        raise ValueError("no 13\nplease")
+
+    told = ms.apply(picky, [Trip.a], returns=float)
+    with pytest.raises(
+        FunctionFailed, match=r"picky, given to ms\.apply, raised ValueError: no 13\n"
+    ) as e:
+        value(told + 1, a=[13])
+    assert e.value.fields["at"] == told.at
+    assert isinstance(e.value.__cause__, ValueError)
+    with pytest.raises(FunctionFailed, match=r"TypeError: .*takes 1 positional argument but 2"):
+        value(ms.apply(lambda a: a, [Trip.a, Trip.b], returns=float), a=[1], b=[1])
+
+
+def test_what_a_function_writes_into_its_arrays_reaches_no_other_feature() -> None:
+    def zero(a: Any) -> Any:
+        a[:] = 0
+        return a
+
+    told = ms.apply(zero, [Trip.a], returns=float) + Trip.a
+    assert value(told, a=[1, 2]) == [1, 2]
+
+
+def test_request_columns_and_stored_features_meet_in_one_expression() -> None:
+    near = ms.distance_km(Trip.a, Trip.b, City.mean_a, 0) < 200
+    unusual = (Trip.a / City.mean_a).fill_null(1) > 1
+    stored: dict[str, list[Any]] = {City.mean_a.label: [2, None, 0], City.trips.label: [5, 0, 1]}
+    request: dict[str, list[Any]] = {"a": [3, 3, 1], "b": [0, 0, 0]}
+    assert value(unusual & (City.trips > 0), **request, **stored) == [1, 0, 0]
+    assert value(near, **request, **stored) == [1, None, 1]
+    alone = {name: of[:1] for name, of in {**request, **stored}.items()}
+    assert value(unusual, **alone) == [1]
+
+
+def test_the_plan_knows_a_constant_time_whatever_its_zone() -> None:
+    utc, oslo = LEAP_DAY, LEAP_DAY.astimezone(timezone(timedelta(hours=1)))
+    for time in (utc, oslo, utc.replace(tzinfo=None)):
+        told = [Trip.began_at > time, Trip.began_at.equals(time), Trip.began_at.is_in([time])]
+        assert [repr(e) for e in told] == [
+            "Trip.began_at > 2024-02-29T12:30:00+00:00",
+            "equals(Trip.began_at, 2024-02-29T12:30:00+00:00)",
+            "is_in(Trip.began_at, values=(2024-02-29T12:30:00+00:00,))",
+        ]
+        assert json.dumps([e.definition() for e in told]).count("2024-02-29T12:30:00+00:00") == 3
+        assert value(told[1], began_at=[utc, None]) == [1, None]
+
+
+def test_a_set_is_listed_in_one_order() -> None:
+    assert repr(Trip.city.is_in({"b", "c", "a"})) == "is_in(Trip.city, values=('a', 'b', 'c'))"
+
+
 def test_two_functions_of_one_name_are_two_values() -> None:
     one, two = (ms.apply(lambda a, n=n: a * n, [Trip.a], returns=float) for n in (1.0, 2.0))
     assert one.label != two.label
@@ -249,6 +353,29 @@ TRIP: Any = Trip
         (lambda: MS.sum(TRIP.began_at), "Trip.began_at is a time, sum takes a number"),
         (lambda: MS.count(where=TRIP.a), "Trip.a is a number, where takes a flag"),
         (lambda: TRIP.city.is_in("Oslo"), r"write \.is_in\(\['Oslo'\]\)"),
+        (lambda: TRIP.city.is_in(["Oslo", 1]), "1 is a number, is_in takes a text"),
+        (lambda: TRIP.a.is_in([1, None]), "None is a NoneType, is_in takes a number"),
+        (lambda: TRIP.city.equals(1), "1 is a number, equals takes a text"),
+        (lambda: TRIP.a.equals(TRIP.began_at), "is a time, equals takes a number"),
+        (lambda: TRIP.a.equals(None), "None is a NoneType, equals takes a number"),
+        (lambda: TRIP.a.fill_null("?"), "'\\?' is a text, fill_null takes a number"),
+        (lambda: TRIP.yes.fill_null(7), "7 is a number, fill_null takes a flag"),
+        (lambda: TRIP.a.fill_null(NULL), "nan is NULL itself"),
+        (lambda: TRIP.began_at.fill_null(0), "0 is a number, fill_null takes a time"),
+        (lambda: TRIP.city > "Oslo", "Trip.city is a text, > takes a number"),
+        (lambda: TRIP.began_at > 5, "5 is a number, > takes a time"),
+        (lambda: TRIP.a > LEAP_DAY, r"2024-02-29T12:30:00\+00:00 is a time, > takes a number"),
+        (lambda: TRIP.began_at - TRIP.booked_at, "is a time, - takes a number"),
+        (lambda: MS.seconds_between(TRIP.a, LEAP_DAY), "takes a time"),
+        (lambda: MS.seconds_between(LEAP_DAY, LEAP_DAY), "the same in every row"),
+        (lambda: MS.distance_km(1, 2, TRIP.city, 3), "Trip.city is a text, distance_km takes"),
+        (lambda: MS.distance_km(1, 2, 3, 4), "the same in every row"),
+        (lambda: MS.hash_bucket(TRIP.began_at, 8), "is a time, hash_bucket takes a number"),
+        (lambda: MS.hash_bucket(TRIP.city, 0), "0 is no number of buckets"),
+        (lambda: MS.hash_bucket(TRIP.city, 8.0), "8.0 is no number of buckets"),
+        (lambda: MS.clip(TRIP.a, 2, 1), "no number is from 2 to 1"),
+        (lambda: MS.apply(np.sqrt, [], returns=float), "columns= is what changes"),
+        (lambda: MS.apply(np.add, [TRIP.a, 1], returns=float), "columns= is what changes"),
         (lambda: MS.apply(np.sqrt, [TRIP.a], returns=list), "is not a feature type"),
     ],
 )

@@ -152,6 +152,8 @@ OWN: Mapping[str, Mapping[str, Any]] = {
         "owner": "endpoint 'risk'",
         "difference": "- Shop.mean_7d number",
     },
+    "FunctionFailed": {"function": "is_heavy", "message": "ValueError: math domain error"},
+    "UnfitResult": {"function": "is_heavy", "problem": "an array of object", "wanted": "bool"},
 }
 """What a class says of itself."""
 

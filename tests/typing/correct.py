@@ -19,6 +19,8 @@ class Order(ms.Source, url="orders.parquet"):
     items: Column[int]
     weight: Column[float | None]
     gift: Column[bool]
+    lat: Column[float | None]
+    lon: Column[float | None]
     promised_at: Column[datetime | None]
     ordered_at: Column[datetime] = ms.event_time()
 
@@ -100,6 +102,13 @@ rows = ms.TrainingSet(
         Order.weight.is_null() | Order.gift,
         Order.courier.is_in(["ann", "bob"]),
         Order.courier.fill_null("nobody").equals("nobody"),
+        Order.items.fill_null(0).is_in({1, 2}),
+        Order.weight.fill_null(Courier.tips) > 2,
+        Order.promised_at.fill_null(Order.ordered_at) > datetime(2024, 5, 1, tzinfo=UTC),
+        Order.promised_at <= Order.ordered_at,
+        ms.seconds_between(Order.ordered_at, Order.promised_at) / 60,
+        ms.distance_km(Order.lat, Order.lon, 59.91, 10.75),
+        ms.hash_bucket(Order.shop, 64),
         is_heavy,
     ],
     lookback=days(120),
@@ -155,6 +164,8 @@ order = Order(
     items=2,
     weight=None,
     gift=False,
+    lat=None,
+    lon=None,
     promised_at=None,
     ordered_at=datetime(2024, 5, 1, tzinfo=UTC),
 )

@@ -37,6 +37,7 @@ class Mistake:
 
 MEAN = "took_1h = ms.mean(Delivery.took, window=hours(1))"
 SLOW = "where=Delivery.took > 30"
+LATER = "Order.promised_at <="
 LATE = '"late",\n    of=Order.order_id'
 WITHIN = "value=Delivery.took > 45,\n    within=days(2),"
 ROWS = "Mean(),\n    rows,"
@@ -59,6 +60,16 @@ MISTAKES = [
     Mistake("and between a condition and a number", "(Delivery.tip > 0) &", "Delivery.tip &"),
     Mistake("arithmetic on text", "slow / deliveries", "slow / ms.last(Delivery.note)"),
     Mistake("hour of a text column", "ms.hour(Order.promised_at)", "ms.hour(Order.shop)"),
+    Mistake("text is a number", '.equals("nobody")', ".equals(0)"),
+    Mistake("text among numbers", 'is_in(["ann", "bob"])', "is_in([1, 2])"),
+    Mistake("text filled with a number", 'fill_null("nobody")', "fill_null(0)"),
+    Mistake("time compared with a number", "Order.promised_at <= Order.ordered_at", f"{LATER} 5"),
+    Mistake(
+        "seconds between numbers", "(Order.ordered_at, Order.prom", "(Order.weight, Order.prom"
+    ),
+    Mistake("distance to a text", "59.91, 10.75", "59.91, Order.shop"),
+    Mistake("bucket of a time", "hash_bucket(Order.shop", "hash_bucket(Order.ordered_at"),
+    Mistake("buckets as a text", "Order.shop, 64", 'Order.shop, "64"'),
     Mistake("late_by as a bare number", "late_by=minutes(2)", "late_by=120"),
     Mistake("training set asks for an unknown feature", "Courier.known_tips", "Courier.most_tips"),
     Mistake("training set lists a text", "Courier.known_tips", "'Courier.known_tips'"),
