@@ -169,13 +169,21 @@ def judge(
         >>> judge(Payment.__schema__, {"amount": "3", "paid_at": "1970-01-01T00:00:01Z"})[1]
         ['amount is no float']
     """
-    values: dict[str, Any] = {}
-    reasons: list[str] = []
-    for column in schema.columns.values():
-        value = _value(column.type, row.get(column.name), parse)
-        reasons.extend(Check(column, fault).reason for fault in _broken(column, value))
-        values[column.name] = None if value is _BAD else value
-    return values, reasons
+    columns = schema.columns.values()
+    found = {c.name: _value(c.type, row.get(c.name), parse) for c in columns}
+    is_delete = schema.change is not None and found[schema.change.name] == "delete"
+    reasons = [
+        Check(column, fault).reason
+        for column in columns
+        for fault in _broken(column, found[column.name])
+        if not (is_delete and fault == "null" and forgives(schema, column))
+    ]
+    return {name: None if value is _BAD else value for name, value in found.items()}, reasons
+
+
+def forgives(schema: Schema, column: Column[Any]) -> bool:
+    """Whether a row that deletes another may lack a column."""
+    return column not in (schema.unique, schema.event, schema.change)
 
 
 _BAD = object()  # a value of another type than its column's

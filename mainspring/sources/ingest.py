@@ -16,6 +16,7 @@ from mainspring.errors import ContractViolation, DataFileMissing, FileChanged, U
 from mainspring.sources.contract import Check, checks
 from mainspring.sources.judged import Judged, judge_file
 from mainspring.sources.mask import text
+from mainspring.sources.repeats import tells_repeats
 from mainspring.sources.source import Source
 from mainspring.sources.table import Table
 from mainspring.stores.base import TableStore
@@ -58,7 +59,8 @@ def ingest(
     The file that is taken is known by its name and its content. Its good rows are one commit, after
     one of its bad rows, so a kill at any moment leaves it taken or not taken. Where a column is
     unique, a changed file is taken too, and rows that are there already are left out (see
-    `repeats.py`); without one, its old rows could not be told from new ones.
+    `repeats.py`); without one, its old rows could not be told from new ones. Those of a change feed
+    are told by when they arrived: it needs an `arrival_time()` for that.
 
     Memory holds a batch of rows, and the unique values. Each file needs room for its rows in the
     system's temporary folder while it is taken.
@@ -70,7 +72,7 @@ def ingest(
         DataFileMissing, UnreadableFile: there is nothing to read.
         UnknownColumn, WrongType: the file cannot be read under the contract.
         ContractViolation: more bad rows than `bad_at_most` allows; nothing of the file is taken.
-        FileChanged: a file has changed, and the source has no unique column.
+        FileChanged: a file has changed, and its old rows cannot be told from new ones.
         WriteConflict: another process took rows into the table meanwhile.
 
     Example:
@@ -134,7 +136,7 @@ def _take(file: _File, table: Table, engine: Engine, now: int) -> Judged:
             (table.quarantine, "next"),
         ]
     )
-    if version >= 0 and table.schema.unique is None:
+    if version >= 0 and not tells_repeats(table.schema):
         schema = table.schema
         raise FileChanged(path=file.name, source=schema.id, at=schema.at)
     first = max(place, held_place, 0)

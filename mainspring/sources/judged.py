@@ -130,10 +130,10 @@ def _spill_schema(schema: Schema) -> pa.Schema:
 def _as_stored(
     schema: Schema, batch: pa.RecordBatch, first: int, shape: pa.Schema
 ) -> pa.RecordBatch:
-    added = {
-        OFFSET: pa.array(np.arange(first, first + batch.num_rows)),
-        ARRIVAL: pc.add(batch.column(schema.event.name), schema.late_by),
-    }
+    arrival = pc.add(batch.column(schema.event.name), schema.late_by)
+    if schema.arrival is not None:
+        arrival = pc.coalesce(batch.column(schema.arrival.name), arrival)
+    added = {OFFSET: pa.array(np.arange(first, first + batch.num_rows)), ARRIVAL: arrival}
     columns = [added[f.name] if f.name in added else batch.column(f.name) for f in shape]
     typed = [c.cast(f.type) for c, f in zip(columns, shape, strict=True)]
     return pa.RecordBatch.from_arrays(typed, schema=shape)

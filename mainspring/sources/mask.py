@@ -21,6 +21,7 @@ from mainspring.sources.contract import (
     TIME,
     Check,
     checks,
+    forgives,
 )
 from mainspring.sources.source import Column, Schema
 
@@ -62,7 +63,7 @@ def select(schema: Schema, scan: str, found: pa.Schema) -> str:
     bits = [
         f"CASE WHEN {condition} THEN {1 << bit}::UBIGINT ELSE 0::UBIGINT END"
         for bit, check in enumerate(checks(schema))
-        if (condition := _condition(check, reads[check.column.name].is_bad))
+        if (condition := _condition(schema, check, reads[check.column.name].is_bad))
     ]
     shown = [f"{text(c.name)}, {_shown(c, found.field(c.field).type)}" for c in columns]
     return f"""
@@ -145,14 +146,17 @@ def _microseconds(raw: str, arrow: pa.DataType) -> str:
     return f"epoch_us({raw})" if zoned else f"epoch_us(TRY_CAST({raw} AS TIMESTAMP))"
 
 
-def _condition(check: Check, is_bad: str) -> str:
+def _condition(schema: Schema, check: Check, is_bad: str) -> str:
     """When a row has a fault, in SQL; empty where none can: uniqueness is not seen row by row."""
     name, asked = quoted(check.column.name), check.column.checks
     match check.fault:
         case "type":
             return is_bad
         case "null":
-            return f"{name} IS NULL" + (f" AND NOT ({is_bad})" if is_bad else "")
+            is_null = f"{name} IS NULL" + (f" AND NOT ({is_bad})" if is_bad else "")
+            if schema.change is None or not forgives(schema, check.column):
+                return is_null
+            return f"{is_null} AND {quoted(schema.change.name)} IS DISTINCT FROM 'delete'"
         case "ge":
             return f"{name} < {text(repr(asked.ge))}::DOUBLE"
         case "le":

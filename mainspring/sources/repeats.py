@@ -2,7 +2,8 @@
 
 A unique value belongs to the row of the table that has it, else to the good row of the file that
 comes first. A row with the same content as the owner is that row, sent again: it is left out. One
-with other content is not unique. Rows that are bad for another reason own nothing.
+with other content is not unique. Rows that are bad for another reason own nothing. In a change
+feed every row is a version: only one with the same content and arrival time is a repeat.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mainspring.engines.base import Engine, Relation
 from mainspring.sources.contract import checks
@@ -40,6 +42,11 @@ class Repeats:
         return self.offsets[low:high] - first, self.faults[low:high]
 
 
+def tells_repeats(schema: Schema) -> bool:
+    """Whether rows that are there already can be told from new ones."""
+    return schema.unique is not None and (not schema.is_feed or schema.arrival is not None)
+
+
 def find_repeats(schema: Schema, scanned: Relation, stored: Relation, engine: Engine) -> Repeats:
     """The repeats among scanned rows; it costs a look at each unique column of table and file.
 
@@ -50,7 +57,7 @@ def find_repeats(schema: Schema, scanned: Relation, stored: Relation, engine: En
     found = [
         _found(c.column, bit, schema, scanned, stored, engine)
         for bit, c in enumerate(checks(schema))
-        if c.fault == "unique"
+        if c.fault == "unique" and tells_repeats(schema)
     ]
     offsets = np.concatenate([np.empty(0, np.int64), *(o for o, _ in found)])
     faults = np.concatenate([np.empty(0, np.uint64), *(f for _, f in found)])
@@ -76,6 +83,8 @@ def _found(
         _repeats(key, schema), scanned=scanned, stored=stored, suspects=suspects
     )
     same = np.asarray(repeats["same"], bool)
+    if schema.is_feed:
+        repeats, same = repeats.filter(pa.array(same)), same[same]
     return np.asarray(repeats["n"], np.int64), np.where(same, 0, 1 << bit).astype(np.uint64)
 
 
@@ -95,6 +104,7 @@ def _repeats(key: str, schema: Schema) -> str:
     Contents are compared by a 64-bit hash, so that memory holds keys and numbers only.
     """
     row = f"{key} AS key, hash({names(schema)}) AS content, {OFFSET} AS n"
+    place = "key, content" if schema.is_feed else "key"
     suspect = f"hash({key}) IN (SELECT h FROM suspects)"
     return f"""
         WITH rows AS (
@@ -103,5 +113,5 @@ def _repeats(key: str, schema: Schema) -> str:
             UNION ALL SELECT {row}, false FROM stored WHERE {suspect}),
         placed AS (
             SELECT *, first_value(content) OVER place AS first, row_number() OVER place AS number
-            FROM rows WINDOW place AS (PARTITION BY key ORDER BY is_new, n))
+            FROM rows WINDOW place AS (PARTITION BY {place} ORDER BY is_new, n))
         SELECT n, content = first AS same FROM placed WHERE is_new AND number > 1 ORDER BY n"""

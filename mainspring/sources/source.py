@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import (
     Any,
     ClassVar,
     Generic,
+    Literal,
     TypeVar,
     Union,
     dataclass_transform,
@@ -26,6 +27,12 @@ from mainspring.windows import microseconds
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+Role = Literal["", "change", "arrival"]
+"""What a column says of its row, beyond a value."""
+
+CHANGES = ("insert", "upsert", "delete")
+"""What a row of a change feed does to the row with its unique key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class Column(Expr[T]):
     checks: Checks = NONE
     field: str = ""
     late_by: timedelta | None = None  # set on the event time only
+    role: Role = ""
 
     def __init__(self, checks: Checks | None = None, name_in_file: str = "") -> None:
         super().__init__("column")
@@ -106,7 +114,8 @@ class Column(Expr[T]):
     def bind(self, source: type, name: str, annotation: Any) -> None:
         """Take the name and the type that the class body gives."""
         kind, nullable = _column_type(source, name, annotation)
-        self.source, self.name, self.nullable = source, name, nullable
+        self.source, self.name = source, name
+        self.nullable = nullable or self.role == "arrival"
         self.field = self.field or name
         self.settings = types.MappingProxyType({"type": kind})
 
@@ -176,6 +185,54 @@ def event_time(*, late_by: timedelta = timedelta(0), field: str = "") -> Any:
     return time
 
 
+def change(*, field: str = "") -> Any:
+    """The column that makes a source a change feed: what each row does to the row of its key.
+
+    A row is a version of the one row with its unique key: `insert` and `upsert` put it in place of
+    the version before, `delete` takes that away. A version counts from its arrival on, and until
+    the next one arrives, in training and in serving alike. A row to delete needs its unique key and
+    its event time; other columns may be NULL.
+
+    Args:
+        field: the column's name in the file, where it differs.
+
+    Example:
+        >>> class Order(Source, url="orders.parquet"):
+        ...     order_id: Column[str] = column(unique=True)
+        ...     amount: Column[float]
+        ...     op: Column[str] = change()
+        ...     placed_at: Column[datetime] = event_time()
+        >>> Order.__schema__.is_feed
+        True
+    """
+    return _with_role("change", Checks(one_of=CHANGES), field)
+
+
+def arrival_time(*, field: str = "") -> Any:
+    """The column of history that says when a row could be known; where NULL, `late_by` says it.
+
+    A row that comes live is stamped when it is taken in, whatever the column has.
+
+    Args:
+        field: the column's name in the file, where it differs.
+
+    Example:
+        >>> class Order(Source, url="orders.parquet"):
+        ...     amount: Column[float]
+        ...     placed_at: Column[datetime] = event_time()
+        ...     known_at: Column[datetime] = arrival_time()
+        >>> Order.__schema__.arrival
+        Order.known_at
+    """
+    return _with_role("arrival", NONE, field)
+
+
+def _with_role(role: Role, checks: Checks, field: str) -> Column[Any]:
+    found: Column[Any] = Column(checks, field)
+    found.role = role
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a source declares: `Flight.__schema__`, kept apart so that any column name is free."""
@@ -186,6 +243,13 @@ class Schema:
     columns: Mapping[str, Column[Any]]
     event: Column[Any]
     unique: Column[Any] | None
+    change: Column[Any] | None = None
+    arrival: Column[Any] | None = None
+
+    @property
+    def is_feed(self) -> bool:
+        """Whether a row may be changed or taken away by a later one: a change feed."""
+        return self.change is not None
 
     @property
     def late_by(self) -> int:
@@ -207,12 +271,15 @@ def _column_definition(column: Column[Any]) -> dict[str, Any]:
     return {
         "type": column.type.__name__,
         "null": column.nullable,
+        **({"role": column.role} if column.role else {}),
         **named,
         **column.checks.to_json(),
     }
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(column, event_time))
+@dataclass_transform(
+    kw_only_default=True, field_specifiers=(column, event_time, change, arrival_time)
+)
 class Source:
     """A typed feed of rows at a URL. One class; its columns are the contract.
 
@@ -223,7 +290,8 @@ class Source:
             rename.
 
     Raises:
-        InvalidDeclaration: a column of an unknown type, none or several event times.
+        InvalidDeclaration: a column of an unknown type, none or several event times, a change feed
+            without a unique column.
 
     Example:
         >>> class Click(Source, url="clicks/*.parquet"):
@@ -244,7 +312,14 @@ class Source:
             problem = f"a source has exactly one event time, this one has {found}"
             raise _invalid(cls, problem, "mark one column: = ms.event_time()")
         unique = next((c for c in columns.values() if c.checks.unique), None)
-        cls.__schema__ = Schema(name or cls.__name__, url, declared_at(), columns, times[0], unique)
+        changes = _only(cls, columns.values(), "change", str)
+        if changes is not None and unique is None:
+            problem = f"{changes.name} changes rows that nothing names"
+            raise _invalid(cls, problem, "mark their key: = ms.column(unique=True)")
+        arrival = _only(cls, columns.values(), "arrival", datetime)
+        cls.__schema__ = Schema(
+            name or cls.__name__, url, declared_at(), columns, times[0], unique, changes, arrival
+        )
 
     def __init__(self, **values: Any) -> None:
         for name, column in self.__schema__.columns.items():
@@ -264,6 +339,18 @@ class Source:
         return type(other) is type(self) and other.__dict__ == self.__dict__
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _only(cls: type, columns: Iterable[Column[Any]], role: Role, kind: type) -> Column[Any] | None:
+    """The column of a role, of which there is at most one."""
+    found = [c for c in columns if c.role == role]
+    if len(found) > 1:
+        named = ", ".join(c.name for c in found)
+        raise _invalid(cls, f"it has several {role} columns: {named}", "keep one of them")
+    if found and found[0].type is not kind:
+        problem = f"{found[0].name} is a {found[0].type.__name__}"
+        raise _invalid(cls, problem, f"write {found[0].name}: Column[{kind.__name__}]")
+    return found[0] if found else None
 
 
 def _declared_columns(cls: type[Source], body: types.FrameType) -> list[tuple[str, Column[Any]]]:

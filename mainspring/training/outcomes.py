@@ -17,6 +17,7 @@ from mainspring.expressions import columns_of, kind_of
 from mainspring.features.point_in_time import event_of, quoted
 from mainspring.sources.source import Column, Source
 from mainspring.sources.table import ARRIVAL, OFFSET, Table
+from mainspring.sources.versions import FOREVER, UNTIL, versions
 from mainspring.training.label import Label
 from mainspring.vectors import Vector, evaluate, from_arrow
 
@@ -83,8 +84,8 @@ def outcomes(
     """What was known at `now` of the requests with `start <= time < end`, in order of time.
 
     An outcome counts if its event lies within the maturity of its request, and from its arrival on;
-    of several, the one that arrived last counts: it corrects the others. Nothing that arrived at
-    `now` or later is looked at.
+    of several, the one that arrived last counts: it corrects the others. Of a change feed, the
+    version that stands at `now` counts. Nothing that arrived at `now` or later is looked at.
     """
     requests, results = tables(label.request).rows, tables(label.outcome).rows
     found = engine.select(_query(label, start, end, now), requests=requests, results=results)
@@ -100,6 +101,10 @@ def outcomes(
 
 def _query(label: Label[Any], start: int, end: int, now: int) -> str:
     asked, came = event_of(label.request), event_of(label.outcome)
+    results = "results"
+    if label.outcome.__schema__.is_feed:
+        standing = versions(label.outcome, f"{ARRIVAL} < {now}", results)
+        results = f"(SELECT * FROM {standing} WHERE {UNTIL} = {FOREVER})"
     names = sorted({c.name for c in columns_of(label.value) if isinstance(c, Column)})
     said = "".join(f", r.{quoted(name)}" for name in names)
     return f"""
@@ -107,7 +112,7 @@ def _query(label: Label[Any], start: int, end: int, now: int) -> str:
             SELECT {quoted(label.of.name)} AS {ID}, {asked} AS {AT} FROM requests
             WHERE {asked} >= {start} AND {asked} < {end} AND greatest({asked}, {ARRIVAL}) < {now}
         ), came AS (
-            SELECT *, {came} AS __event, greatest({came}, {ARRIVAL}) AS {KNOWN} FROM results
+            SELECT *, {came} AS __event, greatest({came}, {ARRIVAL}) AS {KNOWN} FROM {results}
             WHERE {came} >= {start} AND greatest({came}, {ARRIVAL}) < {now}
         )
         SELECT CAST(a.{ID} AS VARCHAR) AS {ID}, a.{AT}, r.{KNOWN}{said}

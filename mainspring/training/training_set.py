@@ -72,9 +72,9 @@ class TrainingSet:
         resolved = resolve(self.features, self.label.request, owner, self.at)
         own = {id(self.label.of), id(self.label.when)}
         for view in resolved.views:
-            if id(view.__view__.key) in own:
+            if not own.isdisjoint(map(id, view.__view__.keys)):
                 raise OutcomeLeak(
-                    feature=f"{view.__name__}, a view by {view.__view__.key!r}",
+                    feature=f"{view.__name__}, a view by {view.__view__.keys[0]!r}",
                     owner=owner,
                     request=self.label.request.__name__,
                     at=view.__view__.at,

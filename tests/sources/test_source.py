@@ -91,7 +91,7 @@ def test_a_column_may_be_named_like_anything() -> None:
         source = key / id
 
     assert list(View.__view__.features) == ["id", "url", "key", "source"]
-    assert repr(View.__view__.key) == "Odd.key"
+    assert repr(View.__view__.keys[0]) == "Odd.key"
 
 
 def test_a_column_may_hide_the_name_of_its_type() -> None:
