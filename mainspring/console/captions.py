@@ -76,7 +76,7 @@ def _source(source: Any) -> Caption:
 def _view(view: Any) -> Caption:
     about = view.__view__
     features = "1 feature" if len(about.features) == 1 else f"{len(about.features)} features"
-    return Caption(f"{features} by {about.key.name}", f"/features#{quote(about.id)}")
+    return Caption(f"{features} by {about.key}", f"/features#{quote(about.id)}")
 
 
 def _label(label: Any) -> Caption:

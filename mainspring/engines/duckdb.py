@@ -16,6 +16,7 @@ from mainspring.engines.base import Relation
 from mainspring.errors import UnreadableFile
 
 _BATCH = 20_000  # rows: small enough for bounded memory, large enough for speed
+_BOUND = "300MB"  # of what a stream may hold: a sort of more goes through the disk
 _DAMAGE = (
     duckdb.ConversionException,
     duckdb.InvalidInputException,
@@ -29,8 +30,8 @@ _DAMAGE = (
 
 
 class DuckDB:
-    """One in-memory DuckDB database; each call works on a cursor of its own, so threads may share
-    it.
+    """DuckDB in memory, one database for selects and one with little memory for streams; each call
+    works on a cursor of its own, so threads may share them.
 
     Example:
         >>> rows = pa.table({"n": [1, 2]})
@@ -39,23 +40,17 @@ class DuckDB:
     """
 
     def __init__(self) -> None:
-        self._database = duckdb.connect(
-            ":memory:",
-            config={
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "temp_directory": str(Path(tempfile.gettempdir()) / "mainspring-duckdb"),
-            },
-        )
+        self._database = _database()
+        self._bounded = _database(memory_limit=_BOUND)
 
     def select(self, query: str, **relations: Relation) -> pa.Table:
-        with self._cursor(relations) as cursor:
+        with _cursor(self._database, relations) as cursor:
             return cursor.sql(query).to_arrow_table()
 
     def stream(
         self, query: str, *, reads: str = "", **relations: Relation
     ) -> Iterator[pa.RecordBatch]:
-        with self._cursor(relations) as cursor, _damage_as_ours(reads):
+        with _cursor(self._bounded, relations) as cursor, _damage_as_ours(reads):
             yield from cursor.sql(query).to_arrow_reader(_BATCH)
 
     def describe(self, path: str) -> pa.Schema:
@@ -63,7 +58,7 @@ class DuckDB:
             raise UnreadableFile(path=path, problem="it is neither .parquet nor .csv")
         if not Path(path).stat().st_size:
             raise UnreadableFile(path=path, problem="it is empty")
-        with self._cursor({}) as cursor, _damage_as_ours(path):
+        with _cursor(self._database, {}) as cursor, _damage_as_ours(path):
             return cursor.sql(f"SELECT * FROM {self.scan(path)} LIMIT 0").to_arrow_table().schema
 
     def scan(self, path: str) -> str:
@@ -75,17 +70,31 @@ class DuckDB:
             delim = {_text(delimiter)}, quote = '"', escape = '"', header = true,
             auto_detect = false, hive_partitioning = false)"""
 
-    @contextmanager
-    def _cursor(self, relations: dict[str, Relation]) -> Generator[duckdb.DuckDBPyConnection]:
-        with self._database.cursor() as cursor:
-            cursor.execute("SET enable_progress_bar = false")
-            cursor.execute("SET TimeZone = 'UTC'")  # of times without a zone
-            for name, relation in relations.items():
-                if isinstance(relation, pa.Table):
-                    cursor.register(name, relation)
-                else:
-                    cursor.execute(f"CREATE TEMP VIEW {name} AS FROM {_read_parquet(relation)}")
-            yield cursor
+
+def _database(**more: str) -> duckdb.DuckDBPyConnection:
+    spill = Path(tempfile.gettempdir()) / "mainspring-duckdb"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "temp_directory": str(spill),
+        **more,
+    }
+    return duckdb.connect(":memory:", config=config)
+
+
+@contextmanager
+def _cursor(
+    database: duckdb.DuckDBPyConnection, relations: dict[str, Relation]
+) -> Generator[duckdb.DuckDBPyConnection]:
+    with database.cursor() as cursor:
+        cursor.execute("SET enable_progress_bar = false")
+        cursor.execute("SET TimeZone = 'UTC'")  # of times without a zone
+        for name, relation in relations.items():
+            if isinstance(relation, pa.Table):
+                cursor.register(name, relation)
+            else:
+                cursor.execute(f"CREATE TEMP VIEW {name} AS FROM {_read_parquet(relation)}")
+        yield cursor
 
 
 def _read_parquet(paths: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ row). NULL is skipped. An empty window gives NULL, and 0 for counts.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from mainspring.expressions import Expr, Feature, Number
-from mainspring.windows import Window
+from mainspring.errors import InvalidDeclaration, declared_at
+from mainspring.expressions import Expr, Feature, Number, Wide
+from mainspring.windows import Window, microseconds
 
 T = TypeVar("T")
 
@@ -20,11 +21,25 @@ Hop = timedelta | None | Literal["default"]
 Condition = Expr[bool | None] | None
 
 
+_MOST = 64  # values of one wide feature
+
+
 def _aggregate(
-    kind: str, of: Expr[Any] | None, window: Span, hop: Hop, where: Condition
+    kind: str, of: Expr[Any] | None, window: Span, hop: Hop, where: Condition, **settings: Any
 ) -> Feature[Any]:
     args = () if of is None else (of,)
-    return Feature(kind, args, window=Window.of(window, hop), where=where)
+    made = Wide if "k" in settings else Feature
+    return made(kind, args, window=Window.of(window, hop), where=where, **settings)
+
+
+def _between(kind: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidDeclaration(
+            subject_name=f"ms.{kind}",
+            problem=f"{name}={value!r} is not between {low} and {high}",
+            at=declared_at(),
+            remedy=f"write {name}= a number from {low} to {high}",
+        )
 
 
 def count(
@@ -161,3 +176,169 @@ def last(
         last(Trip.driver, window=1h hop 5m)
     """
     return _aggregate("last", of, window, hop, where)
+
+
+def latest(of: Expr[T]) -> Feature[T]:
+    """The value in the latest row by event time, ties by ingest offset, NULL or not.
+
+    For tables that change slowly: each row says what holds from its event time on. Unlike `last` it
+    does not skip NULL, so the latest values of several columns are those of one row.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> latest(Trip.driver)
+        latest(Trip.driver, window=all history)
+    """
+    return _aggregate("latest", of, None, "default", None)
+
+
+def last_k(
+    of: Expr[T], k: int, *, window: Span = None, hop: Hop = "default", where: Condition = None
+) -> Wide[T]:
+    """The values of the last k rows, the latest first; NULL where there are fewer.
+
+    Args:
+        k: how many, up to 64. A training set lists them as `View.name.0`, `View.name.1`, …
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> last_k(Trip.driver, 2, window=hours(1))[1]
+        last_k(Trip.driver, window=1h hop 5m, k=2)[1]
+    """
+    _between("last_k", "k", k, 1, _MOST)
+    return cast("Wide[T]", _aggregate("last_k", of, window, hop, where, k=k))
+
+
+def top_k(
+    of: Expr[T], k: int, *, window: Span = None, hop: Hop = "default", where: Condition = None
+) -> Wide[T]:
+    """The k most frequent values, the most frequent first; of equals the smaller.
+
+    It is exact: online it costs 32 bytes for each value that is different in a hop.
+
+    Args:
+        k: how many, up to 64. A training set lists them as `View.name.0`, `View.name.1`, …
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> len(top_k(Trip.driver, 3, window=hours(1)))
+        3
+    """
+    _between("top_k", "k", k, 1, _MOST)
+    return cast("Wide[T]", _aggregate("top_k", of, window, hop, where, k=k))
+
+
+def count_distinct(
+    of: Expr[Any], *, window: Span = None, hop: Hop = "default", where: Condition = None
+) -> Feature[int]:
+    """How many different values; exact below 1,024, from there on within about 3 %.
+
+    Source: Bar-Yossef et al., Counting Distinct Elements in a Data Stream, 2002.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> count_distinct(Trip.driver, window=hours(1))
+        count_distinct(Trip.driver, window=1h hop 5m)
+    """
+    return _aggregate("count_distinct", of, window, hop, where)
+
+
+def quantile(
+    of: Expr[Number],
+    q: float,
+    *,
+    window: Span = None,
+    hop: Hop = "default",
+    where: Condition = None,
+) -> Feature[float]:
+    """A value within 1 % of the one below which a share q of the values lies.
+
+    Source: Masson et al., DDSketch: A Fast and Fully-Mergeable Quantile Sketch, 2019.
+
+    Args:
+        q: 0 for the least, 0.5 for the median, 1 for the greatest.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> quantile(Trip.fare, 0.9, window=hours(1))
+        quantile(Trip.fare, window=1h hop 5m, q=0.9)
+    """
+    _between("quantile", "q", q, 0, 1)
+    return _aggregate("quantile", of, window, hop, where, q=float(q))
+
+
+def ewma(
+    of: Expr[Number],
+    *,
+    half_life: timedelta,
+    window: Span = None,
+    hop: Hop = "default",
+    where: Condition = None,
+) -> Feature[float]:
+    """The mean of the values; a row weighs half of one that is `half_life` younger.
+
+    Raises:
+        InvalidDeclaration: the half-life is no duration above zero.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> ewma(Trip.fare, half_life=hours(6))
+        ewma(Trip.fare, window=all history, half_life_us=21600000000)
+    """
+    length = microseconds(half_life, "half_life")
+    _between("ewma", "half_life", length, 1, 2**62)
+    return _aggregate("ewma", of, window, hop, where, half_life_us=length)
+
+
+def time_since_last(
+    of: Expr[Any] | None = None,
+    *,
+    window: Span = None,
+    hop: Hop = "default",
+    where: Condition = None,
+) -> Feature[float]:
+    """Seconds from the latest row to the request.
+
+    With a column, from the latest row where it is not NULL.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from mainspring import Column, Source, event_time, hours
+        >>> class Trip(Source, url="trips.parquet"):
+        ...     driver: Column[str]
+        ...     fare: Column[float]
+        ...     began_at: Column[datetime] = event_time()
+        >>> time_since_last(window=hours(1))
+        time_since_last(window=1h hop 5m)
+    """
+    return _aggregate("time_since_last", of, window, hop, where)

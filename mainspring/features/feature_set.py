@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainspring.errors import InvalidDeclaration, OutcomeLeak
-from mainspring.expressions import Expr, Feature, Kind, kind_of, leaves
+from mainspring.expressions import Expr, Feature, Kind, Wide, kind_of, leaves
 from mainspring.features.view import FeatureView
 from mainspring.sources.source import Column, Source
 
@@ -74,7 +74,9 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
                 remedy="an aggregate needs a key: declare it in a FeatureView and list that",
             )
     views = _unique(a.view for a in aggregates)
-    keys = [_request_key(view, request, owner, at) for view in views]
+    keys = [
+        _request_key(view, key, request, owner, at) for view in views for key in view.__view__.keys
+    ]
     return FeatureSet(
         request,
         tuple(names),
@@ -88,7 +90,9 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
 
 def _values(item: Listed, owner: str, at: str) -> Iterable[Expr[Any]]:
     if isinstance(item, type) and issubclass(item, FeatureView):
-        return item.__view__.features.values()
+        return [v for f in item.__view__.features.values() for v in _values(f, owner, at)]
+    if isinstance(item, Wide):
+        return [item[number] for number in range(len(item))]
     if isinstance(item, Expr):
         return [item]
     raise InvalidDeclaration(
@@ -100,9 +104,8 @@ def _values(item: Listed, owner: str, at: str) -> Iterable[Expr[Any]]:
 
 
 def _request_key(
-    view: type[FeatureView], request: type[Source], owner: str, at: str
+    view: type[FeatureView], key: Column[Any], request: type[Source], owner: str, at: str
 ) -> Column[Any]:
-    key = view.__view__.key
     column = request.__schema__.columns.get(key.name)
     if column is None or column.type is not key.type:
         typed = f"{key.name}: Column[{key.type.__name__}]"

@@ -1,39 +1,50 @@
 """Materialise: the online state built from history, handed over to the stream at a log offset.
 
-The tiles of a batch of sorted rows are what the window kernel's statistics give over the runs of
-rows that fall in one tile each. What a key has in two batches is merged.
+The rows of a view are read in the order of their keys and become states batch by batch, as the
+stream's do. What a key has in two batches is merged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from mainspring.engines.base import Engine
 from mainspring.expressions import kind_of
-from mainspring.features.measure import measured
-from mainspring.features.online import Applied, OnlineFeatures, identity_key, key_bytes
+from mainspring.features import changes
+from mainspring.features.changes import Place
+from mainspring.features.entity import Entity
+from mainspring.features.kernel import FOREVER
+from mainspring.features.keys import Keys, key_vectors
+from mainspring.features.online import (
+    Applied,
+    Group,
+    OnlineFeatures,
+    coded_measures,
+    identity_key,
+)
 from mainspring.features.point_in_time import (
     EVENT,
     VISIBLE,
     TableOf,
-    key_runs,
     quoted,
     reach,
     sorted_events,
 )
-from mainspring.features.statistic import STATISTICS
-from mainspring.features.tiles import Layout, Partial, Row, Slot, State, encode, tile_of
+from mainspring.features.tiles import States
 from mainspring.sources.source import Source
 from mainspring.sources.table import LIVE, OFFSET
-from mainspring.vectors import Vector, from_arrow
+from mainspring.sources.versions import UNTIL, versions
+from mainspring.vectors import from_arrow
 
-Keyed = dict[bytes, State]
-"""States by their key in the store."""
+_ROWS = 100_000  # turned into states at once, and the rest of the last key's
+
+
+def _nobody(rows: int) -> None:
+    pass
 
 
 def materialise(
@@ -43,6 +54,8 @@ def materialise(
     now: int,
     log_offset: int,
     sources: Iterable[type[Source]] = (),
+    *,
+    told: Callable[[int], None] = _nobody,
 ) -> int:
     """Builds the online features anew from the tables, and gives how many rows were taken in.
 
@@ -56,126 +69,149 @@ def materialise(
         log_offset: the tables have every record of the log below it; later ones are left out.
         sources: the unique sources whose keys are remembered, so that a row which history has is
             not taken again from the log; those of the views always are.
+        told: is told how many rows were taken in so far.
     """
     online.clear()
-    rows, views = 0, [layout.view.__view__ for layout in online.layouts.values()]
-    for layout in online.layouts.values():
-        for count, states in _joined(layout, _batches(layout, tables, engine, now, log_offset)):
-            online.store.write({key: encode(state) for key, state in states.items()})
-            rows += count
-    for source in {*(view.source for view in views), *sources}:
-        for identities in _unique_keys(source, tables(source).files, engine, log_offset):
-            online.store.write(identities)
-    online.store.write(online.header(Applied(log_offset, now - 1)))
+    rows, history = 0, history_of(online, tables, engine)
+    for entity in online.entities.values():
+        for batch in _batches(entity, tables, engine, now, log_offset):
+            online.store.write(batch.packed(now))
+            rows += batch.rows
+            told(rows)
+    for source in {*(e.view.source for e in online.entities.values()), *sources}:
+        files = tables(source).files
+        for found in _unique_keys(source, online, files, engine, log_offset) if files else ():
+            online.store.write(found)
+    online.store.write(online.header(Applied(log_offset, now - 1, history=history)))
     return rows
 
 
-def _batches(
-    layout: Layout, tables: TableOf, engine: Engine, now: int, log_offset: int
-) -> Iterator[tuple[int, Keyed]]:
-    """The rows that a view's windows reach, as states, batch after batch in the order of keys."""
-    view = layout.view.__view__
-    where = f"{reach(view, layout.aggregates, now)} AND {OFFSET} < {LIVE + log_offset}"
-    query, files = sorted_events(view, layout.aggregates, where), tables(view.source).files
-    for batch in engine.stream(query, events=files) if files else ():
-        yield batch.num_rows, _states(layout, pa.Table.from_batches([batch]), now)
+def history_of(online: OnlineFeatures, tables: TableOf, engine: Engine) -> dict[str, int]:
+    """How many rows the tables have that did not come through the log, by source.
 
-
-def _joined(layout: Layout, batches: Iterable[tuple[int, Keyed]]) -> Iterator[tuple[int, Keyed]]:
-    """The batches with each key in one of them: the last key of one may go on in the next."""
-    held: Keyed = {}
-    for count, states in batches:
-        for key in held.keys() & states.keys():
-            layout.merge(held[key], states[key])
-        known = states | held
-        last = next(reversed(states))
-        held = {last: known.pop(last)}
-        yield count, known
-    yield 0, held
-
-
-def _states(layout: Layout, events: pa.Table, now: int) -> Keyed:
-    """The states of the keys of sorted rows, in order."""
-    view = layout.view.__view__
-    keys, starts = key_runs(view, events)
-    states = [layout.empty() for _ in range(len(keys))]
-    values = measured(layout.aggregates, events)
-    owner = np.repeat(np.arange(len(keys)), np.diff(starts))
-    event, visible, offset = (np.asarray(events[name]) for name in (EVENT, VISIBLE, OFFSET))
-    rows = _Rows(owner, event, visible, offset, [values[m] for m in layout.measures])
-    for hop, slots in layout.slots.items():
-        settled = rows.where((rows.visible < now) & (rows.event >= layout.reach[hop].start(now)))
-        for key, start, partials in settled.tiles(hop, slots):
-            states[key].tiles[hop][start] = partials
-    for key, row in rows.where(rows.visible >= now).waiting():
-        states[key].waiting.append(row)
-    names = from_arrow(keys, kind_of(view.key)).tolist()
-    return {key_bytes(view.id, name): state for name, state in zip(names, states, strict=True)}
+    Where it is not what the store was built of, rows came in behind the stream: a new file, or rows
+    mended in quarantine. The tiles do not have them until they are built anew.
+    """
+    found: dict[str, int] = {}
+    for source in {e.view.source for e in online.entities.values()}:
+        files = tables(source).files
+        query = f"SELECT count(*) AS n FROM rows WHERE {OFFSET} < {LIVE}"
+        rows = engine.select(query, rows=files)["n"][0].as_py() if files else 0
+        found[source.__schema__.id] = rows
+    return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Rows sorted by key, event time and offset, one array each; `owner` is the key's number."""
+class _Batch:
+    """The states of some keys, and how many rows they are of."""
 
-    owner: Vector
-    event: Vector
-    visible: Vector
-    offset: Vector
-    measures: Sequence[Vector]
+    entity: Entity
+    keys: Sequence[bytes]
+    states: States
+    rows: int
 
-    def where(self, mask: Vector) -> _Rows:
-        """The rows where a mask is true."""
-        owner, event, visible, offset, *measures = (field[mask] for field in self._fields())
-        return _Rows(owner, event, visible, offset, measures)
-
-    def _fields(self) -> tuple[Vector, ...]:
-        return (self.owner, self.event, self.visible, self.offset, *self.measures)
-
-    def waiting(self) -> Iterator[tuple[int, Row]]:
-        """Each row by itself, with its key."""
-        columns = [field.tolist() for field in self._fields()]
-        for key, event, visible, offset, *values in zip(*columns, strict=True):
-            yield key, Row(event, visible, offset, [None if v != v else v for v in values])
-
-    def tiles(self, hop: int, slots: Sequence[Slot]) -> Iterator[tuple[int, int, list[Partial]]]:
-        """The tiles of one hop: key, start and partials."""
-        start = tile_of(self.event, hop)
-        begins = (np.diff(self.owner, prepend=-1) != 0) | (np.diff(start, prepend=0) != 0)
-        lo = np.flatnonzero(begins)
-        hi = np.append(lo, len(begins))[1:]
-        partials = zip(*(self._partials(slot, lo, hi) for slot in slots), strict=True)
-        return zip(self.owner[lo].tolist(), start[lo].tolist(), map(list, partials), strict=True)
-
-    def _partials(self, slot: Slot, lo: Vector, hi: Vector) -> list[Partial]:
-        """What one slot of each tile keeps of the rows from lo to hi."""
-        measure, name = slot
-        values, numbers = self.measures[measure], np.arange(len(self.owner))
-        valid = np.not_equal(values, _NULL) if values.dtype == object else ~np.isnan(values)
-        count, statistic = STATISTICS["count"], STATISTICS[name]
-        (n,) = count.read(count.prepare(values, valid, numbers), lo, hi)
-        found = statistic.read(statistic.prepare(values, valid, numbers), lo, hi)
-        if name in ("first", "last"):
-            at = np.where(n > 0, found[0], 0)
-            found = self.event[at], self.offset[at], values[at]
-        columns = [array.tolist() for array in found]
-        partials = columns[0] if len(columns) == 1 else map(list, zip(*columns, strict=True))
-        return [p if known else None for p, known in zip(partials, n.tolist(), strict=True)]
+    def packed(self, now: int) -> dict[bytes, bytes]:
+        """What the store gets."""
+        return dict(zip(self.keys, self.entity.packed(self.states, now), strict=True))
 
 
-_NULL: Any = np.array(None)
+def _batches(
+    entity: Entity, tables: TableOf, engine: Engine, now: int, log_offset: int
+) -> Iterator[_Batch]:
+    """The rows that a view's windows reach, as states, each key in one batch."""
+    view, files = entity.view, tables(entity.view.source).files
+    where = [reach(view, view.aggregates, now)]
+    known = f"{OFFSET} < {LIVE + log_offset}"
+    if view.source.__schema__.is_feed:
+        where.append(f"{UNTIL} >= {now}")
+    query = sorted_events(view, view.aggregates, " AND ".join(where), among=known)
+    held: _Batch | None = None
+    for rows in _gathered(engine.stream(query, events=files) if files else ()):
+        batch = _batch(entity, rows, now)
+        if held is not None and held.keys[-1] == batch.keys[0]:
+            held, batch = _joined(held, batch)
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(b.num_rows for b in held) >= _ROWS:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _batch(entity: Entity, rows: pa.Table, now: int) -> _Batch:
+    """The states of the keys of sorted rows."""
+    view, layout = entity.view, entity.layout
+    keys = Keys.of(view, rows)
+    event, visible, offset = (np.asarray(rows[name], np.int64) for name in (EVENT, VISIBLE, OFFSET))
+    is_feed = view.source.__schema__.is_feed
+    states = layout.empty(len(keys))
+    section = layout.rows(
+        owner=np.repeat(np.arange(len(keys)), np.diff(keys.starts)),
+        event=event,
+        arrival=visible,
+        offset=offset,
+        values=coded_measures(layout, rows, states.texts),
+        until=np.asarray(rows[UNTIL], np.int64) if is_feed else None,
+    )
+    named = entity.keys(key_vectors(view, keys.known))
+    return _Batch(entity, named, layout.apply(states, section, now), rows.num_rows)
+
+
+def _joined(held: _Batch, batch: _Batch) -> tuple[_Batch | None, _Batch]:
+    """Two batches where the last key of one goes on in the next: then it is in the next only."""
+    last = len(held.keys) - 1
+    begun, layout = held.states.since(last, len(batch.keys)), batch.entity.layout
+    batch = replace(batch, states=layout.merge(begun, batch.states), rows=held.rows + batch.rows)
+    if not last:
+        return None, batch
+    return replace(held, keys=held.keys[:-1], states=held.states.before(last), rows=0), batch
 
 
 def _unique_keys(
-    source: type[Source], files: Sequence[str], engine: Engine, log_offset: int
+    source: type[Source],
+    online: OnlineFeatures,
+    files: Sequence[str],
+    engine: Engine,
+    log_offset: int,
 ) -> Iterator[dict[bytes, bytes]]:
     """What the store remembers of a source's unique keys, batch after batch."""
     unique = source.__schema__.unique
-    if unique is None or not files:
+    if unique is None:
         return
-    key = quoted(unique.name)
+    key, known = quoted(unique.name), f"{OFFSET} < {LIVE + log_offset}"
+    if source.__schema__.is_feed:
+        yield from _places(source, online, engine.stream(_standing(source, known), events=files))
+        return
     query = f"""SELECT {key} AS key, min({OFFSET}) AS first FROM rows
-        WHERE {key} IS NOT NULL AND {OFFSET} < {LIVE + log_offset} GROUP BY {key} ORDER BY {key}"""
+        WHERE {key} IS NOT NULL AND {known} GROUP BY {key} ORDER BY {key}"""
     for batch in engine.stream(query, rows=files):
         keys = from_arrow(batch["key"], kind_of(unique)).tolist()
         first = zip(keys, batch["first"].to_pylist(), strict=True)
         yield {identity_key(source, k): offset.to_bytes(8) for k, offset in first}
+
+
+def _standing(source: type[Source], known: str) -> str:
+    return f"SELECT * FROM {versions(source, known)} WHERE {UNTIL} = {FOREVER}"
+
+
+def _places(
+    source: type[Source], online: OnlineFeatures, batches: Iterable[pa.RecordBatch]
+) -> Iterator[dict[bytes, bytes]]:
+    """Where the current versions of a change feed are."""
+    mine = [e for e in online.entities.values() if e.view.source is source]
+    for batch in batches:
+        rows = pa.Table.from_batches([batch])
+        known: dict[bytes, Place] = {}
+        keys = {e.view.id: Group.of(e, rows).row_keys() for e in mine}
+        changes.follow(source, rows, keys, known)
+        yield {at: changes.encode(place) for at, place in known.items()}

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from mainspring.clock import NEVER
 from mainspring.expressions import Feature, columns_of, kind_of
+from mainspring.features.kernel import is_known
 from mainspring.sources.source import Column
 from mainspring.vectors import Vector, evaluate, from_arrow
 
@@ -27,13 +28,30 @@ def measure_of(aggregate: Feature[Any]) -> str:
         >>> measure_of(count(window=hours(1)))
         '() where None'
     """
-    return f"{aggregate.args!r} where {aggregate.settings['where']!r}"
+    what = "times of " if aggregate.op == "time_since_last" else ""
+    return f"{what}{aggregate.args!r} where {aggregate.settings['where']!r}"
 
 
 def columns_needed(aggregates: Iterable[Feature[Any]]) -> dict[str, Column[Any]]:
     """The columns that aggregates are computed from, by name."""
-    found = (c for a in aggregates for c in columns_of(a))
+    found: list[Any] = []
+    for aggregate in aggregates:
+        found += columns_of(aggregate)
+        if aggregate.op == "time_since_last":
+            found.append(event_column(aggregate))
     return {c.name: c for c in found if isinstance(c, Column)}
+
+
+def event_column(aggregate: Feature[Any]) -> Column[Any]:
+    """The event time of the rows that an aggregate is of."""
+    column: Column[Any] = aggregate.view.__view__.source.__schema__.event
+    return column
+
+
+def parameter_of(aggregate: Feature[Any]) -> float | None:
+    """What the kind of aggregate is told: the k, the quantile, or the half-life in microseconds."""
+    told = (aggregate.settings.get(name) for name in ("k", "q", "half_life_us"))
+    return next((value for value in told if value is not None), None)
 
 
 def measured(aggregates: Iterable[Feature[Any]], events: pa.Table) -> dict[str, Vector]:
@@ -52,6 +70,8 @@ def _measured(aggregate: Feature[Any], columns: dict[str, Vector], rows: int) ->
     value = evaluate(aggregate.args[0], columns, rows) if aggregate.args else np.ones(rows)
     if value.dtype == np.int64:
         value = np.where(value == NEVER, np.nan, value)
+    if aggregate.op == "time_since_last":
+        value = np.where(is_known(value), columns[event_column(aggregate).name], np.nan)
     if where is None:
         return value
     missing: Any = None if value.dtype == object else np.nan

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from mainspring.clock import NEVER
 from mainspring.errors import NotMaterialised
-from mainspring.expressions import kind_of
+from mainspring.features import changes
+from mainspring.features.changes import Ended, place_key, unique_values
+from mainspring.features.entity import Entity, key_bytes
 from mainspring.features.feature_set import FeatureSet
+from mainspring.features.keys import distinct_keys
+from mainspring.features.lookup import Lookup
 from mainspring.features.measure import measured
-from mainspring.features.tiles import FORMAT, Layout, Row, State, decode, encode
+from mainspring.features.packed import FORMAT
+from mainspring.features.section import Section
+from mainspring.features.sketch import text_codes
+from mainspring.features.statistic import Ints, Values
+from mainspring.features.tiles import Layout
 from mainspring.features.view import FeatureView
 from mainspring.sources.source import Source
 from mainspring.sources.table import ARRIVAL, OFFSET
 from mainspring.stores.base import OnlineStore
-from mainspring.vectors import Vector, evaluate_all, from_arrow, from_values
+from mainspring.vectors import Vector, from_arrow
 
 APPLIED = b"\0applied"
 
@@ -36,14 +45,20 @@ class Applied(msgspec.Struct, array_like=True, frozen=True):
         offset: the log's next offset.
         arrival: every row that arrived until then is in the tiles, and no other.
         views: the definitions that the tiles are of; empty while they are being built.
+        history: by source, how many rows of its files were taken in when the tiles were built.
     """
 
     offset: int = 0
     arrival: int = NEVER
     views: str = ""
+    history: dict[str, int] = {}
 
 
 _DECODER = msgspec.msgpack.Decoder(Applied)
+_encode = msgspec.msgpack.Encoder().encode
+
+Events = Iterable[tuple[type[Source], pa.Table]]
+"""Rows of sources as in their tables, with `__offset` and `__arrival`, in the order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +67,22 @@ class OnlineFeatures:
 
     Attributes:
         store: where the tiles are.
-        layouts: each view's layout, by the view's name.
+        entities: how each view's states are kept, by the view's name.
         views: a hash of the definitions.
     """
 
     store: OnlineStore
-    layouts: Mapping[str, Layout]
+    entities: Mapping[str, Entity]
     views: str
+    _lookups: dict[int, Lookup] = field(default_factory=dict[int, Lookup])
 
     @classmethod
     def of(cls, store: OnlineStore, views: Iterable[type[FeatureView]]) -> OnlineFeatures:
         """The stored features of views in a store."""
-        layouts = {view.__view__.id: Layout.of(view) for view in views}
-        definitions = {id: layout.view.__view__.definition() for id, layout in layouts.items()}
+        entities = {view.__view__.id: Entity.of(view) for view in views}
+        definitions = {id: e.view.definition() for id, e in entities.items()}
         text = json.dumps([FORMAT, definitions], sort_keys=True)
-        return cls(store, layouts, hashlib.sha256(text.encode()).hexdigest()[:16])
+        return cls(store, entities, hashlib.sha256(text.encode()).hexdigest()[:16])
 
     @property
     def materialised(self) -> bool:
@@ -92,11 +108,11 @@ class OnlineFeatures:
 
     def clear(self) -> None:
         """Takes everything out; until a header is written, the store says that it is half-built."""
-        self.store.clear({APPLIED: encode(Applied())})
+        self.store.clear({APPLIED: _encode(Applied())})
 
     def header(self, upto: Applied) -> dict[bytes, bytes]:
         """What says in the store that it holds these views whole, as far as `upto`."""
-        return {APPLIED: encode(Applied(upto.offset, upto.arrival, self.views))}
+        return {APPLIED: _encode(Applied(upto.offset, upto.arrival, self.views, upto.history))}
 
     def first_offsets(self, identities: Sequence[bytes]) -> dict[bytes, int]:
         """The offset in its source's table at which each unique key arrived first, if it has."""
@@ -104,106 +120,141 @@ class OnlineFeatures:
         return {key: int.from_bytes(data) for key, data in found if data is not None}
 
     def apply(
-        self,
-        events: Iterable[tuple[type[Source], pa.Table]],
-        upto: Applied,
-        identities: Mapping[bytes, int] | None = None,
+        self, events: Events, upto: Applied, identities: Mapping[bytes, int] | None = None
     ) -> None:
         """Takes a batch of events into the tiles, in one transaction with how far that is.
 
         Args:
-            events: rows as in the source's table, with `__offset` and `__arrival`.
             upto: what is known afterwards. A batch that was applied before is left alone.
             identities: the unique keys that arrive first with the batch, and their offsets.
         """
-        if upto.offset <= self.applied().offset:
+        known = self.applied()
+        if upto.offset <= known.offset:
             return
-        rows = self._rows_by_key(events)
-        before = self.store.read(list(rows))
-        remembered = {key: offset.to_bytes(8) for key, offset in (identities or {}).items()}
-        changed = self.header(upto) | remembered
-        for (key, (layout, mine)), data in zip(rows.items(), before, strict=True):
-            state = layout.empty() if data is None else decode(data)
-            layout.apply(state, mine, upto.arrival + 1)
-            changed[key] = encode(state)
-        self.store.write(changed)
-
-    def _rows_by_key(
-        self, events: Iterable[tuple[type[Source], pa.Table]]
-    ) -> dict[bytes, tuple[Layout, list[Row]]]:
-        found: dict[bytes, tuple[Layout, list[Row]]] = {}
+        upto = Applied(upto.offset, upto.arrival, history=known.history)
+        changed = {key: offset.to_bytes(8) for key, offset in (identities or {}).items()}
         for source, rows in events:
-            for layout in self.layouts.values():
-                if layout.view.__view__.source is source:
-                    for key, row in _rows(layout, rows):
-                        found.setdefault(key, (layout, []))[1].append(row)
-        return found
+            changed |= self._changed(source, rows, upto.arrival + 1)
+        self.store.write(self.header(upto) | changed)
+
+    def _changed(self, source: type[Source], rows: pa.Table, now: int) -> dict[bytes, bytes]:
+        """The states that rows of a source change."""
+        mine = [e for e in self.entities.values() if e.view.source is source]
+        groups = {e.view.id: Group.of(e, rows) for e in mine}
+        changed: dict[bytes, bytes] = {}
+        ended: dict[str, list[Ended]] = {}
+        if source.__schema__.is_feed:
+            at = list({place_key(source, u): None for u in unique_values(source, rows)})
+            found = zip(at, self.store.read(at), strict=True)
+            known = {key: changes.decode(data) for key, data in found if data is not None}
+            ended = changes.follow(
+                source, rows, {v: g.row_keys() for v, g in groups.items()}, known
+            )
+            changed = {key: changes.encode(known[key]) for key in at}
+        for group in groups.values():
+            changed |= group.applied(self.store, ended.get(group.entity.view.id, ()), now)
+        return changed
 
     def read(
         self, features: FeatureSet, request: Mapping[str, Vector], known_at: int
     ) -> tuple[int, dict[str, Vector]]:
-        """The values of a feature set for one request, and the time at which they hold.
+        """The values of a feature set for requests, and the time at which they hold.
 
         That time is `known_at`, or just after the newest batch in the snapshot if that is later:
-        the values are exactly those of the rows visible before it.
+        the values are exactly those of the rows visible before it. All views are read in one
+        snapshot.
 
         Args:
-            request: the request's columns, each a vector of length 1.
+            request: the requests' columns as vectors of one length, which is 1 for one request.
             known_at: a time before which no row will arrive any more.
 
         Raises:
             NotMaterialised: the store holds other views, or half of them.
         """
-        layouts = [self.layouts[view.__view__.id] for view in features.views]
-        keys = [_key_of(layout, request) for layout in layouts]
-        header, *states = self.store.read([APPLIED, *keys])
+        lookup = self._lookup(features)
+        header, *packed = self.store.read([APPLIED, *lookup.keys(request)])
         at = max(known_at, self._applied(header).arrival + 1)
-        values = dict(request)
-        for layout, data in zip(layouts, states, strict=True):
-            values |= _aggregates(layout, layout.empty() if data is None else decode(data), at)
-        evaluated = evaluate_all(features.expressions, values, 1)
-        return at, dict(zip(features.names, evaluated, strict=True))
+        rows = len(next(iter(request.values()))) if request else 1
+        return at, lookup.values(packed, at, request, rows)
+
+    def _lookup(self, features: FeatureSet) -> Lookup:
+        known = self._lookups.get(id(features))
+        if known is None:
+            known = self._lookups[id(features)] = Lookup.of(features, self.entities)
+        return known
 
 
-def _aggregates(layout: Layout, state: State, at: int) -> dict[str, Vector]:
-    found = layout.read(state, at)
-    return {a.label: from_values([found[a.label]], kind_of(a)) for a in layout.aggregates}
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a source as one view sees them: by entity.
 
-
-def _rows(layout: Layout, rows: pa.Table) -> Iterator[tuple[bytes, Row]]:
-    view = layout.view.__view__
-    keys = from_arrow(rows[view.key.name], kind_of(view.key)).tolist()
-    event = from_arrow(rows[view.source.__schema__.event.name], "time").tolist()
-    found = measured(layout.aggregates, rows)
-    measures = [[None if x != x else x for x in found[m].tolist()] for m in layout.measures]
-    columns = (rows[ARRIVAL].to_pylist(), rows[OFFSET].to_pylist(), *measures)
-    for key, at, arrival, offset, *values in zip(keys, event, *columns, strict=True):
-        if not is_missing(key):
-            yield key_bytes(view.id, key), Row(at, max(at, arrival), offset, values)
-
-
-def _key_of(layout: Layout, request: Mapping[str, Vector]) -> bytes:
-    """Where a request's key is; for a missing one, where nothing is."""
-    view = layout.view.__view__
-    (key,) = request[view.key.name].tolist()
-    return b"\0nothing" if is_missing(key) else key_bytes(view.id, key)
-
-
-def is_missing(key: object) -> bool:
-    """Whether an element of a vector is NULL."""
-    return key is None or key != key or key == NEVER
-
-
-def key_bytes(view: str, key: object) -> bytes:
-    """The store's key of an entity: readable, and hashed where it would be too long.
-
-    Example:
-        >>> key_bytes("Airport", "JFK"), key_bytes("Card", 12.0)
-        (b'Airport\\x00JFK', b'Card\\x0012')
+    Attributes:
+        keys: the store's key of each entity.
+        number: the entity of each row, -1 for a row without a key.
+        rows: the rows; deletions are none.
+        texts: what the codes in the rows stand for.
     """
-    text = int(key) if isinstance(key, (bool, float)) and key == key // 1 else key
-    found = f"{view}\0{text}".encode()
-    return found if len(found) <= 400 else found[:300] + hashlib.sha256(found).hexdigest().encode()
+
+    entity: Entity
+    keys: list[bytes]
+    number: Ints
+    rows: Section
+    texts: dict[int, str] = field(default_factory=dict[int, str])
+
+    @classmethod
+    def of(cls, entity: Entity, rows: pa.Table) -> Group:
+        """The rows of a source's table, by entity."""
+        names, number = distinct_keys(entity.view, rows)
+        source, texts = entity.view.source, dict[int, str]()
+        taken = number >= 0
+        if source.__schema__.is_feed:
+            taken &= changes.kept(source, rows)
+        chosen = np.flatnonzero(taken)
+        some = rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+        event = from_arrow(some[source.__schema__.event.name], "time")
+        arrival, offset = (np.asarray(some[name], np.int64) for name in (ARRIVAL, OFFSET))
+        section = entity.layout.rows(
+            owner=number[chosen],
+            event=event,
+            arrival=arrival,
+            offset=offset,
+            values=coded_measures(entity.layout, some, texts),
+        )
+        return cls(entity, entity.keys(names), number, section, texts)
+
+    def row_keys(self) -> list[bytes | None]:
+        """The store's key of each row."""
+        return [None if n < 0 else self.keys[n] for n in self.number.tolist()]
+
+    def applied(self, store: OnlineStore, ended: Sequence[Ended], now: int) -> dict[bytes, bytes]:
+        """The states of the entities with the rows, and without the versions that were ended."""
+        place = {key: n for n, key in enumerate(self.keys)}
+        for key, _, _ in ended:
+            place.setdefault(key, len(place))
+        keys, layout, packing = list(place), self.entity.layout, self.entity.packing
+        states = packing.unpack(store.read(keys))
+        states.texts |= self.texts
+        if ended:
+            states.rows = states.rows.and_(self.rows)
+            changes.end(states.rows, {(place[k], offset): until for k, offset, until in ended})
+            states = layout.apply(states, Section.empty(states.rows.words.shape[1]), now)
+        else:
+            states = layout.apply(states, self.rows, now)
+        return dict(zip(keys, self.entity.packed(states, now), strict=True))
+
+
+def coded_measures(layout: Layout, rows: pa.Table, texts: dict[int, str]) -> list[Values]:
+    """What each measure takes from rows; of text, its codes, which are noted in `texts`."""
+    values = measured(layout.aggregates, rows)
+    found: list[Values] = []
+    for measure, is_text in zip(layout.measures, layout.is_text, strict=True):
+        column = values[measure]
+        if is_text:
+            codes = text_codes(column)
+            texts |= {c: t for c, t in zip(codes.tolist(), column.tolist(), strict=True) if c}
+            column = codes
+        found.append(column)
+    return found
 
 
 def identity_key(source: type[Source], key: object) -> bytes:

@@ -15,7 +15,10 @@ from mainspring.vectors import Vector
 TOLERANCE = 1e-9
 """How far float sums, and what derives from them, may differ, relative to the larger value."""
 
-EXACT = {"count", "min", "max", "first", "last", "column"}
+EXACT = {
+    *("count", "count_distinct", "min", "max", "first", "last", "latest", "last_k", "top_k"),
+    *("quantile", "time_since_last", "column"),
+}
 """Operations whose values are equal to the bit; arithmetic on them is as well."""
 
 

@@ -1,36 +1,43 @@
 """The point-in-time join: the features of any requests, each as they were visible at its own time.
 
-The engine selects and sorts the events of each view by (key, event time, offset); the window kernel
-turns them into columns. A value depends only on rows that were visible before the request's time,
-so it never changes afterwards.
+The engine selects and sorts the events of each view by (key, event time, offset), once for views of
+the same source and keys; the window kernel turns them into columns, part by part. A value depends
+only on rows that were visible before the request's time, so it never changes afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mainspring.clock import NEVER
 from mainspring.engines.base import Engine
-from mainspring.expressions import Feature, kind_of
+from mainspring.expressions import Feature, Wide, kind_of
 from mainspring.features.feature_set import FeatureSet
 from mainspring.features.kernel import Aggregate, Events, Requests, compute
-from mainspring.features.measure import columns_needed, measure_of, measured
+from mainspring.features.keys import Keys, key_arrays, key_column
+from mainspring.features.measure import columns_needed, measure_of, measured, parameter_of
 from mainspring.features.view import View
 from mainspring.sources.source import Source
 from mainspring.sources.table import ARRIVAL, OFFSET, Table
-from mainspring.vectors import ARROW_TYPES, Vector, evaluate_all, to_arrow
+from mainspring.sources.versions import UNTIL, versions
+from mainspring.vectors import Vector, evaluate_all
 
-PART = 4_000_000
-"""Events per part: what bounds the memory of a join."""
+PART = 250_000
+"""Events per part, or those of one key if they are more: what bounds the memory of a join."""
 
-KEY, EVENT, VISIBLE = "__key", "__event", "__visible"
+PART_COLUMN, EVENT, VISIBLE = "__part", "__event", "__visible"
 
 TableOf = Callable[[type[Source]], Table]
+Told = Callable[[int, int], None]
+
+
+def _nobody(done: int, parts: int) -> None:
+    pass
 
 
 def point_in_time(
@@ -39,6 +46,7 @@ def point_in_time(
     at: Vector,
     tables: TableOf,
     engine: Engine,
+    told: Told = _nobody,
 ) -> dict[str, Vector]:
     """The values of a feature set for requests, by name.
 
@@ -46,60 +54,142 @@ def point_in_time(
         requests: the request's columns (entity keys and raw values) as vectors, by column name.
         at: the time of each request, in microseconds.
         tables: where the rows of each source are.
+        told: is told how many rows of events are done, of how many.
     """
     values = dict(requests)
-    for view in features.views:
-        wanted = [a for a in features.aggregates if a.view is view]
-        values |= _stored(view.__view__, wanted, requests, at, tables, engine)
+    for join in _joins(features, requests, at):
+        values |= join.found(tables, engine, told)
     evaluated = evaluate_all(features.expressions, values, len(at))
     return dict(zip(features.names, evaluated, strict=True))
 
 
-def _stored(
-    view: View,
-    wanted: Sequence[Feature[Any]],
-    requests: Mapping[str, Vector],
-    at: Vector,
-    tables: TableOf,
-    engine: Engine,
-) -> dict[str, Vector]:
-    """The aggregates of one view at the requests, part by part."""
-    found = {a.label: _nothing(a, len(at)) for a in wanted}
-    files = tables(view.source).files
-    if not files or not len(at):
+class _Join:
+    """The aggregates of the views of one source and one set of keys, at the requests.
+
+    Args:
+        wanted: for each view its aggregates, in one list.
+    """
+
+    def __init__(
+        self, wanted: Sequence[Feature[Any]], requests: Mapping[str, Vector], at: Vector
+    ) -> None:
+        self._wanted, self._at = wanted, at
+        self._view: View = wanted[0].view.__view__
+        self._keys = key_arrays(self._view, requests)
+
+    def found(self, tables: TableOf, engine: Engine, told: Told) -> dict[str, Vector]:
+        """The values by the aggregates' labels."""
+        files, asked = tables(self._view.source).files, len(self._at)
+        if not files or not asked:
+            return {a.label: _nothing(a, asked) for a in self._wanted}
+        seen = _seen(self._view, self._wanted, self._at)
+        query = f"SELECT count(*) AS n FROM {events_of(self._view.source)} WHERE {seen}"
+        rows = engine.select(query, events=files)["n"][0].as_py()
+        parts = max(1, -(-rows // PART))
+        # Values are written part after part, so that memory grows with what is done.
+        order, edges = self._parts(parts, engine)
+        found, done, reached = {a.label: _unwritten(a, asked) for a in self._wanted}, 0, 0
+        sort = sorted_events(self._view, self._wanted, seen, parts=parts)
+        for number, events in _cut(engine.stream(sort, events=files)):
+            lo, hi = edges[number], edges[number + 1]
+            self._write_nothing(found, reached, lo)
+            for label, values in self._part(events, order[lo:hi]).items():
+                found[label][lo:hi] = values
+            reached, done = hi, done + events.num_rows
+            told(done, rows)
+        self._write_nothing(found, reached, asked)
+        back = np.argsort(order)
+        for label in found:
+            found[label] = found[label][back]
         return found
-    keys, seen = key_array(view, requests[view.key.name]), _seen(view, wanted, at)
-    counted = engine.select(f"SELECT count(*) AS n FROM events WHERE {seen}", events=files)
-    parts = -(-counted["n"][0].as_py() // PART)
-    for part, mine in enumerate(_parts(keys, parts, engine)):
-        only = f"{seen} AND hash({quoted(view.key.name)}) % {parts} = {part}"
-        query = sorted_events(view, wanted, only if parts > 1 else seen)
-        events = engine.select(query, events=files)
-        for label, values in _part(view, wanted, events, keys.take(mine), at[mine]).items():
-            found[label][mine] = values
-    return found
+
+    def _write_nothing(self, found: dict[str, Vector], lo: int, hi: int) -> None:
+        """The values of requests whose parts have no events."""
+        for a in self._wanted if lo < hi else ():
+            found[a.label][lo:hi] = _nothing(a, hi - lo)
+
+    def _parts(self, parts: int, engine: Engine) -> tuple[Vector, Vector]:
+        """The requests in the order of the parts that their keys fall in, by the engine's own hash;
+        and where each part begins."""
+        if parts == 1:
+            return np.arange(len(self._at)), np.array([0, len(self._at)])
+        named = {f"k{number}": keys for number, keys in enumerate(self._keys)}
+        rows = pa.table({**named, "row": np.arange(len(self._at))})
+        query = (
+            f"SELECT coalesce(hash({', '.join(named)}) % {parts}, 0) AS p FROM keys ORDER BY row"
+        )
+        part = engine.select(query, keys=rows)["p"].to_numpy()
+        order = np.argsort(part, kind="stable")
+        return order, np.searchsorted(part[order], np.arange(parts + 1))
+
+    def _part(self, events: pa.Table, mine: Vector) -> dict[str, Vector]:
+        keys = Keys.of(self._view, events)
+        event, visible = (np.asarray(events[name]) for name in (EVENT, VISIBLE))
+        until = np.asarray(events[UNTIL]) if self._view.source.__schema__.is_feed else None
+        number = keys.numbers([column.take(pa.array(mine)) for column in self._keys])
+        values = measured(self._wanted, events)
+        aggregates = [
+            Aggregate(a.op, values[measure_of(a)], a.settings["window"], parameter_of(a))
+            for a in self._wanted
+        ]
+        found = compute(
+            Events(keys.starts, event, visible, until), Requests(number, self._at[mine]), aggregates
+        )
+        pairs = zip(self._wanted, found, strict=True)
+        return {a.label: _as_times(v) if kind_of(a) == "time" else v for a, v in pairs}
+
+
+def _joins(features: FeatureSet, requests: Mapping[str, Vector], at: Vector) -> Iterator[_Join]:
+    def sort(aggregate: Feature[Any]) -> tuple[int, ...]:
+        return tuple(id(key) for key in aggregate.view.__view__.keys)
+
+    for _, wanted in groupby(sorted(features.aggregates, key=sort), key=sort):
+        yield _Join(list(wanted), requests, at)
+
+
+def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """The parts of sorted events, each with its number."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        part = np.asarray(batch.column(PART_COLUMN))
+        edges = np.flatnonzero(np.diff(part)) + 1
+        for lo, hi in zip(np.append(0, edges), np.append(edges, len(part)), strict=True):
+            if held and held[0].column(PART_COLUMN)[0].as_py() != part[lo]:
+                yield held[0].column(PART_COLUMN)[0].as_py(), pa.Table.from_batches(held)
+                held = []
+            held.append(batch.slice(lo, hi - lo))
+    if held:
+        yield held[0].column(PART_COLUMN)[0].as_py(), pa.Table.from_batches(held)
+
+
+def _unwritten(aggregate: Feature[Any], rows: int) -> Vector:
+    none = _nothing(aggregate, 0)
+    return np.empty((rows, *none.shape[1:]), none.dtype)
 
 
 def _nothing(aggregate: Feature[Any], rows: int) -> Vector:
     """What an aggregate is for a key without rows."""
     kind = kind_of(aggregate)
+    shape = (rows, len(aggregate)) if isinstance(aggregate, Wide) else rows
     if kind == "text":
-        return np.full(rows, None, object)
+        return np.full(shape, None, object)
     if kind == "time":
-        return np.full(rows, NEVER, np.int64)
-    return np.full(rows, 0.0 if aggregate.op == "count" else np.nan)
+        return np.full(shape, NEVER, np.int64)
+    return np.full(shape, 0.0 if aggregate.op in ("count", "count_distinct") else np.nan)
 
 
 def _seen(view: View, wanted: Sequence[Feature[Any]], at: Vector) -> str:
     """The condition on rows that any window of any request may see."""
-    last, reached = int(at.max()), reach(view, wanted, int(at.min()))
-    return f"{event_of(view.source)} < {last} AND {ARRIVAL} < {last} AND {reached}"
+    first, last = int(at.min()), int(at.max())
+    ended = f" AND {UNTIL} >= {first}" if view.source.__schema__.is_feed else ""
+    reached = reach(view, wanted, first)
+    return f"{event_of(view.source)} < {last} AND {ARRIVAL} < {last}{ended} AND {reached}"
 
 
 def reach(view: View, aggregates: Sequence[Feature[Any]], at: int) -> str:
     """The condition on rows with a key that are not too old for any window at `at` or later."""
     windows = [a.settings["window"] for a in aggregates]
-    known = f"{quoted(view.key.name)} IS NOT NULL"
+    known = " AND ".join(f"{quoted(key.name)} IS NOT NULL" for key in view.keys)
     if any(w.size is None for w in windows):
         return known
     return f"{known} AND {event_of(view.source)} >= {min(w.start(at) for w in windows)}"
@@ -110,54 +200,41 @@ def event_of(source: type[Source]) -> str:
     return f"epoch_us({quoted(source.__schema__.event.name)})"
 
 
+def events_of(source: type[Source], among: str = "true") -> str:
+    """The rows of the relation `events` in a query; of a change feed, its versions.
+
+    Args:
+        among: the condition on rows that are there at all: versions that are not end none.
+    """
+    return versions(source, among)
+
+
 def quoted(name: str) -> str:
     """A name as a query has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def sorted_events(view: View, aggregates: Sequence[Feature[Any]], where: str) -> str:
+def sorted_events(
+    view: View,
+    aggregates: Sequence[Feature[Any]],
+    where: str,
+    *,
+    parts: int = 1,
+    among: str = "true",
+) -> str:
     """The query for the rows of `events` that aggregates are computed from, key after key."""
+    source, event = view.source, event_of(view.source)
     columns = "".join(f", {quoted(name)}" for name in columns_needed(aggregates))
-    event = event_of(view.source)
+    until = f", {UNTIL}" if source.__schema__.is_feed else ""
+    keys = [quoted(key.name) for key in view.keys]
+    named = ", ".join(f"{key} AS {key_column(number)}" for number, key in enumerate(keys))
+    part = f"hash({', '.join(keys)}) % {parts}" if parts > 1 else "0"
+    order = ", ".join(key_column(number) for number in range(len(keys)))
     return f"""
-        SELECT {quoted(view.key.name)} AS {KEY}, {event} AS {EVENT},
-            greatest({event}, {ARRIVAL}) AS {VISIBLE}, {OFFSET}{columns}
-        FROM events WHERE {where} ORDER BY {KEY}, {EVENT}, {OFFSET}"""
-
-
-def key_array(view: View, keys: Vector) -> pa.Array:
-    """Keys as the view's source holds them, so that equal ones are equal in every engine."""
-    return to_arrow(keys, kind_of(view.key)).cast(ARROW_TYPES[view.key.type])
-
-
-def _parts(keys: pa.Array, parts: int, engine: Engine) -> list[Vector]:
-    """The requests whose key falls in each part, by the engine's own hash."""
-    if parts < 2:
-        return [np.arange(len(keys))] * parts
-    rows = pa.table({"key": keys, "row": np.arange(len(keys))})
-    query = f"SELECT coalesce(hash(key) % {parts}, 0) AS part FROM keys ORDER BY row"
-    part = engine.select(query, keys=rows)["part"].to_numpy()
-    return [np.flatnonzero(part == number) for number in range(parts)]
-
-
-def _part(
-    view: View, wanted: Sequence[Feature[Any]], events: pa.Table, keys: pa.Array, at: Vector
-) -> dict[str, Vector]:
-    known, starts = key_runs(view, events)
-    ordered = Events(starts, np.asarray(events[EVENT]), np.asarray(events[VISIBLE]))
-    number = pc.index_in(keys, value_set=known).fill_null(-1)
-    asked = Requests(np.asarray(number, np.int64), at)
-    values = measured(wanted, events)
-    aggregates = [Aggregate(a.op, values[measure_of(a)], a.settings["window"]) for a in wanted]
-    computed = zip(wanted, compute(ordered, asked, aggregates), strict=True)
-    return {a.label: _as_times(v) if kind_of(a) == "time" else v for a, v in computed}
-
-
-def key_runs(view: View, events: pa.Table) -> tuple[pa.Array, Vector]:
-    """The keys of sorted events in order, and the row at which each begins; last, their end."""
-    column = events[KEY].cast(ARROW_TYPES[view.key.type]).combine_chunks().dictionary_encode()
-    codes = np.asarray(column.indices, np.int64)
-    return column.dictionary, np.append(np.flatnonzero(np.diff(codes, prepend=-1)), len(codes))
+        SELECT CAST({part} AS BIGINT) AS {PART_COLUMN}, {named}, {event} AS {EVENT},
+            greatest({event}, {ARRIVAL}) AS {VISIBLE}, {OFFSET}{until}{columns}
+        FROM {events_of(source, among)} WHERE {where}
+        ORDER BY {PART_COLUMN}, {order}, {EVENT}, {OFFSET}"""
 
 
 def _as_times(numbers: Vector) -> Vector:

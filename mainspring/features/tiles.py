@@ -2,138 +2,90 @@
 
 A tile holds what the aggregates need of the rows with `start <= event time < start + hop`; windows
 snap their start to the hop, so a window is a run of whole tiles. A row that is not visible yet
-waits beside the tiles and counts in a read from its visible time on. The statistics are those of
-the window kernel, one key at a time.
+waits beside the tiles and counts in a read from its visible time on. Rows of a change feed all stay
+rows, as a later version may take any of them back. The statistics and formulas are those of the
+window kernel, and everything is done for many keys at once.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
-import msgspec
+import numpy as np
 
-from mainspring.expressions import Feature
-from mainspring.features.measure import measure_of
+from mainspring.expressions import Feature, Wide, kind_of
+from mainspring.features import sketch
+from mainspring.features.kernel import FOREVER, is_known
+from mainspring.features.measure import measure_of, parameter_of
+from mainspring.features.partials import Slot, Span, merged_tiles, read_slot, tile_of, tiles_of
+from mainspring.features.section import (
+    BAG_START,
+    CODE,
+    COUNT,
+    EVENT,
+    OFFSET,
+    PARTIALS,
+    SLOT,
+    START,
+    UNTIL,
+    VALUES,
+    VISIBLE,
+    Section,
+)
+from mainspring.features.sketch import CODES, NOTHING, K, Texts, bag_of, smallest, starts_of
+from mainspring.features.statistic import FORMULAS, Ints, Rows, Values
 from mainspring.features.view import FeatureView
 from mainspring.windows import Window
 
-Partial = Any
-"""What one statistic keeps of some rows; None for no rows."""
 
-FORMAT = 1
-"""How states are laid out: tiles of another format are built anew."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How an aggregate is read: its window, its partials, and where its value stands among all."""
 
-
-class Row(msgspec.Struct, array_like=True, frozen=True):
-    """One event as a view sees it: when, and what each measure takes from it."""
-
-    event: int
-    visible: int
-    offset: int
-    values: list[Any]
+    aggregate: Feature[Any]
+    window: Window
+    slots: Sequence[int]
+    measure: int
+    at: int
+    width: int
+    is_text: bool
 
 
-class State(msgspec.Struct, array_like=True):
-    """All that is kept of one entity key in one view.
+@dataclass(slots=True)
+class States:
+    """What is kept of several keys.
 
     Attributes:
-        tiles: per hop, the partials of each tile by its start.
-        waiting: the rows that were not visible yet when the tiles were written.
+        tiles: per hop, in the order of owner and start.
+        rows: those that wait, in the order of owner, event time and offset.
+        bags: in the order of owner, slot, start and code.
+        texts: what text the codes in it stand for.
     """
 
-    tiles: dict[int, dict[int, list[Partial]]]
-    waiting: list[Row] = msgspec.field(default_factory=list[Row])
+    owners: int
+    tiles: dict[int, Section]
+    rows: Section
+    bags: Section
+    texts: dict[int, str] = field(default_factory=dict[int, str])
 
+    def before(self, owner: int) -> States:
+        """The states of the keys before one."""
+        return self._each(owner, lambda section: section.take(section.owner < owner))
 
-_DECODER = msgspec.msgpack.Decoder(State)
-encode = msgspec.msgpack.Encoder().encode
-"""A state as bytes."""
+    def since(self, owner: int, owners: int) -> States:
+        """The states of the keys from one on, which is the first of so many then."""
 
+        def moved(section: Section) -> Section:
+            kept = section.take(section.owner >= owner)
+            return Section(kept.owner - owner, kept.words)
 
-def decode(data: bytes) -> State:
-    """The state of bytes that `encode` made.
+        return self._each(owners, moved)
 
-    Example:
-        >>> decode(encode(State({5: {15: [2]}})))
-        State(tiles={5: {15: [2]}}, waiting=[])
-    """
-    return _DECODER.decode(data)
-
-
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """What a row is to a statistic, and how the partials of several parts become one."""
-
-    of_row: Callable[[Row, Any], Partial]
-    merge: Callable[[list[Partial]], Partial]
-
-
-def _value(row: Row, value: Any) -> Partial:
-    del row
-    return value
-
-
-def _placed(row: Row, value: Any) -> Partial:
-    return [row.event, row.offset, value]
-
-
-def _pool(a: Partial, b: Partial) -> Partial:
-    """Counts, means and squared deviations of two parts as those of one (Chan et al., 1979)."""
-    n, apart = a[0] + b[0], b[1] - a[1]
-    weight = b[0] / n
-    return [n, a[1] + apart * weight, a[2] + b[2] + apart * (a[0] * weight) * apart]
-
-
-def _place(found: Partial) -> tuple[int, int]:
-    return found[0], found[1]
-
-
-STATISTICS: dict[str, Statistic] = {
-    "count": Statistic(lambda row, value: 1, sum),
-    "sum": Statistic(_value, sum),
-    "lowest": Statistic(_value, min),
-    "highest": Statistic(_value, max),
-    "moments": Statistic(lambda row, value: [1, value, 0.0], lambda parts: reduce(_pool, parts)),
-    "first": Statistic(_placed, lambda parts: min(parts, key=_place)),
-    "last": Statistic(_placed, lambda parts: max(parts, key=_place)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """How a kind of aggregate comes from the partials of the statistics that it is made `of`."""
-
-    of: tuple[str, ...]
-    finish: Callable[..., Any]
-
-
-def _itself(found: Partial) -> Any:
-    return found
-
-
-def _deviation(found: Partial) -> float | None:
-    n, _, square = found
-    return math.sqrt(square / (n - 1)) if n > 1 else None
-
-
-FORMULAS: dict[str, Formula] = {
-    "count": Formula(("count",), _itself),
-    "sum": Formula(("sum",), _itself),
-    "mean": Formula(("sum", "count"), operator.truediv),
-    "min": Formula(("lowest",), _itself),
-    "max": Formula(("highest",), _itself),
-    "std": Formula(("moments",), _deviation),
-    "first": Formula(("first",), operator.itemgetter(2)),
-    "last": Formula(("last",), operator.itemgetter(2)),
-}
-
-Slot = tuple[int, str]
-"""One partial of a tile: which measure, which statistic."""
+    def _each(self, owners: int, taken: Callable[[Section], Section]) -> States:
+        tiles = {hop: taken(section) for hop, section in self.tiles.items()}
+        return States(owners, tiles, taken(self.rows), taken(self.bags), self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +93,13 @@ class Layout:
     """Where a view's aggregates find their partials.
 
     Attributes:
-        measures: the distinct (argument, condition) of the aggregates; a row has a value for each.
-        slots: per hop, what each tile keeps, in order.
-        readings: per window, its aggregates, each with the places of its partials in the tiles.
+        measures: the distinct (argument, condition) of the aggregates; a row has a value for each,
+            which `is_text` says is a code.
+        slots: per hop, what each tile keeps.
+        bags: the hop, the measure and the kind of each bag.
+        readings: the aggregates, in the order in which their values stand.
         reach: per hop, the longest window: tiles before its start are dropped.
+        keeps_rows: whether rows stay rows, as a later version may take them back.
 
     Example:
         >>> from datetime import datetime
@@ -156,121 +111,253 @@ class Layout:
         >>> class City(ms.FeatureView, key=Trip.city):
         ...     miles = ms.sum(Trip.miles)
         >>> layout = Layout.of(City)
-        >>> state = layout.empty()
-        >>> layout.apply(state, [Row(10, 12, 0, [3.0]), Row(11, 20, 1, [4.0])], now=15)
-        >>> layout.read(state, at=15), layout.read(state, at=21)
-        ({'City.miles': 3.0}, {'City.miles': 7.0})
+        >>> rows = layout.rows(
+        ...     owner=np.array([0, 0]), event=np.array([10, 11]), arrival=np.array([12, 20]),
+        ...     offset=np.array([0, 1]), values=[np.array([3.0, 4.0])])
+        >>> states = layout.apply(layout.empty(1), rows, now=15)
+        >>> [layout.read(states, np.array([at])).view(float).tolist() for at in (15, 21)]
+        [[[3.0]], [[7.0]]]
     """
 
     view: type[FeatureView]
     aggregates: tuple[Feature[Any], ...]
-    measures: list[str] = field(default_factory=list)
-    slots: dict[int, list[Slot]] = field(default_factory=dict)
-    readings: dict[Window, list[tuple[Feature[Any], list[int]]]] = field(default_factory=dict)
-    reach: dict[int, Window] = field(default_factory=dict)
+    keeps_rows: bool
+    measures: list[str] = field(default_factory=list[str])
+    is_text: list[bool] = field(default_factory=list[bool])
+    slots: dict[int, list[Slot]] = field(default_factory=dict[int, list[Slot]])
+    bags: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
+    readings: list[Reading] = field(default_factory=list[Reading])
+    reach: dict[int, Window] = field(default_factory=dict[int, Window])
 
     @classmethod
     def of(cls, view: type[FeatureView]) -> Layout:
         """The layout of all aggregates of a view."""
-        layout = cls(view, view.__view__.aggregates)
+        about = view.__view__
+        is_feed = about.source.__schema__.is_feed
+        layout = cls(view, about.aggregates, is_feed)
         for aggregate in layout.aggregates:
             layout._place(aggregate, aggregate.settings["window"])
         return layout
 
     def _place(self, aggregate: Feature[Any], window: Window) -> None:
+        kind, parameter = aggregate.op, parameter_of(aggregate)
+        is_text = kind != "time_since_last" and bool(aggregate.args)
+        is_text = is_text and kind_of(aggregate.args[0]) == "text"
         measure = _index(self.measures, measure_of(aggregate))
+        if measure == len(self.is_text):
+            self.is_text.append(is_text)
         slots = self.slots.setdefault(window.hop, [])
-        places = [_index(slots, (measure, name)) for name in FORMULAS[aggregate.op].of]
-        self.readings.setdefault(window, []).append((aggregate, places))
+        if kind in CODES:
+            self._slot(slots, measure, "count", None)  # so that there is a tile where values are
+            places = [_index(self.bags, (window.hop, measure, kind))]
+        else:
+            places = [self._slot(slots, measure, n, parameter) for n in FORMULAS[kind].of]
+        width = len(aggregate) if isinstance(aggregate, Wide) else 1
+        shown = is_text and kind not in ("count", "count_distinct")
+        reading = Reading(aggregate, window, places, measure, self.values, width, shown)
+        self.readings.append(reading)
         longest = self.reach.setdefault(window.hop, window)
         self.reach[window.hop] = max(longest, window, key=lambda w: w.size or 0)
 
-    def empty(self) -> State:
-        """The state of a key without rows."""
-        return State({hop: {} for hop in self.slots})
+    def _slot(self, slots: list[Slot], measure: int, name: str, parameter: float | None) -> int:
+        told = parameter if name in ("last_k", "decayed") else None
+        for number, slot in enumerate(slots):
+            if (slot.measure, slot.name, slot.parameter) == (measure, name, told):
+                return number
+        end = slots[-1].at + slots[-1].width if slots else PARTIALS
+        slots.append(Slot(measure, name, told, end))
+        return len(slots) - 1
 
-    def apply(self, state: State, rows: Iterable[Row], now: int) -> None:
-        """Takes rows in: those visible before `now`, waiting ones too, into the tiles.
+    @property
+    def values(self) -> int:
+        """How many values the aggregates have."""
+        return self.readings[-1].at + self.readings[-1].width if self.readings else 0
 
-        Tiles that no window reaches any more are dropped.
+    @property
+    def has_text(self) -> bool:
+        """Whether any measure is text."""
+        return any(self.is_text)
+
+    def widths(self) -> list[int]:
+        """The words of a tile of each hop, of a row, and of what a bag has in a tile."""
+        tiles = [slots[-1].at + slots[-1].width for slots in self.slots.values()]
+        return [*tiles, VALUES + len(self.measures), COUNT + 1]
+
+    def empty(self, owners: int) -> States:
+        """The states of keys without rows."""
+        *tiles, rows, bags = map(Section.empty, self.widths())
+        return States(owners, dict(zip(self.slots, tiles, strict=True)), rows, bags)
+
+    def rows(
+        self,
+        *,
+        owner: Ints,
+        event: Ints,
+        arrival: Ints,
+        offset: Ints,
+        values: Sequence[Values],
+        until: Ints | None = None,
+    ) -> Section:
+        """Rows as a section.
+
+        Args:
+            values: one array for each of `measures`; of text, its codes.
         """
-        known = [*state.waiting, *rows]
-        state.waiting = [row for row in known if row.visible >= now]
-        self._add(state, [row for row in known if row.visible < now])
-        for hop, tiles in state.tiles.items():
-            start = self.reach[hop].start(now)
-            for dead in [tile for tile in tiles if tile < start]:
-                del tiles[dead]
+        words = np.empty((len(owner), VALUES + len(values)), np.int64)
+        words[:, EVENT], words[:, VISIBLE] = event, np.maximum(event, arrival)
+        words[:, UNTIL], words[:, OFFSET] = FOREVER if until is None else until, offset
+        for number, column in enumerate(values, VALUES):
+            words[:, number] = column.view(np.int64)
+        return Section(owner, words).sorted_by(EVENT, OFFSET)
 
-    def _add(self, state: State, rows: Iterable[Row]) -> None:
-        for hop, slots in self.slots.items():
-            by_tile: dict[int, list[Row]] = {}
-            for row in rows:
-                by_tile.setdefault(tile_of(row.event, hop), []).append(row)
-            for start, mine in by_tile.items():
-                partials = state.tiles[hop].setdefault(start, [None] * len(slots))
-                for place, (measure, name) in enumerate(slots):
-                    partials[place] = _merged(name, [partials[place]], mine, measure)
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def apply(self, states: States, rows: Section, now: int) -> States:
+        """The states with more rows: those visible before `now`, waiting ones too, in the tiles.
 
-    def merge(self, state: State, other: State) -> None:
-        """Takes in the state of other rows of the same key."""
-        for hop, slots in self.slots.items():
-            tiles = state.tiles[hop]
-            for start, found in other.tiles[hop].items():
-                both = zip(slots, tiles.get(start, [None] * len(slots)), found, strict=True)
-                tiles[start] = [_merged(name, pair) for (_, name), *pair in both]
-        state.waiting += other.waiting
-
-    def read(self, state: State, at: int) -> dict[str, Any]:
-        """The aggregates at a time, by label.
-
-        They are over the tiles in their windows, and over the rows that have become visible since.
+        Tiles, and kept rows, that no read at `now` or later reaches are dropped.
         """
-        values: dict[str, Any] = {}
-        for window, aggregates in self.readings.items():
-            start, slots = window.start(at), self.slots[window.hop]
-            tiles = [found for tile, found in state.tiles[window.hop].items() if tile >= start]
-            late = [row for row in state.waiting if row.visible < at and row.event >= start]
-            for aggregate, places in aggregates:
-                parts = [
-                    _merged(slots[place][1], [t[place] for t in tiles], late, slots[place][0])
-                    for place in places
-                ]
-                values[aggregate.label] = _answer(aggregate.op, parts)
-        return values
+        known = states.rows.and_(rows).sorted_by(EVENT, OFFSET)
+        tiles, bags = dict(states.tiles), states.bags
+        if self.keeps_rows:
+            starts = [w.start(now) for w in self.reach.values()]
+            times = known.words.T
+            known = known.take((times[UNTIL] >= now) & (times[EVENT] >= min(starts)))
+        else:
+            visible = known.column(VISIBLE) < now
+            tiles, bags = self._merged(tiles, bags, known.take(visible))
+            known = known.take(~visible)
+        for hop, section in tiles.items():
+            tiles[hop] = section.take(section.column(START) >= self.reach[hop].start(now))
+        reached = np.array([self.reach[hop].start(now) for hop, _, _ in self.bags], np.int64)
+        bags = bags.take(bags.column(BAG_START) >= reached[bags.column(SLOT)])
+        return States(states.owners, tiles, known, bags, states.texts)
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def merge(self, states: States, other: States) -> States:
+        """The states of the rows of both, of the same keys."""
+        tiles = {
+            hop: merged_tiles(slots, states.tiles[hop], other.tiles[hop])
+            for hop, slots in self.slots.items()
+        }
+        bags = self._merged_bags(states.bags.and_(other.bags))
+        rows = states.rows.and_(other.rows).sorted_by(EVENT, OFFSET)
+        return States(states.owners, tiles, rows, bags, states.texts | other.texts)
 
-def tile_of(event: Any, hop: int) -> Any:
-    """The start of the tile that an event, or each of an array, falls in; all history is one.
+    def _merged(
+        self, tiles: Mapping[int, Section], bags: Section, rows: Section
+    ) -> tuple[dict[int, Section], Section]:
+        """Tiles and bags with the rows in them."""
+        if not len(rows.owner):
+            return dict(tiles), bags
+        measures = [self._measure(rows, number) for number in range(len(self.measures))]
+        merged = {
+            hop: merged_tiles(slots, tiles[hop], tiles_of(rows, measures, hop, slots))
+            for hop, slots in self.slots.items()
+        }
+        for number, (hop, measure, kind) in enumerate(self.bags):
+            bags = bags.and_(_bag_entries(rows, measures[measure], hop, number, kind))
+        return merged, self._merged_bags(bags)
 
-    Example:
-        >>> tile_of(17, hop=5), tile_of(-1, hop=5), tile_of(17, hop=0)
-        (15, -5, 0)
-    """
-    return event // hop * hop if hop else event * 0
+    def _measure(self, rows: Section, number: int) -> Rows:
+        words = rows.column(VALUES + number)
+        values = words if self.is_text[number] else words.view(np.float64)
+        return Rows(values, is_known(values), np.arange(len(words)), rows.column(EVENT))
 
+    def _merged_bags(self, bags: Section) -> Section:
+        if not self.bags:
+            return bags
+        bags = bags.sorted_by(SLOT, BAG_START, CODE)
+        slot, start, code, count = bags.words.T
+        begins = starts_of(bags.owner, slot, start, code)
+        merged = bags.take(begins)
+        if len(merged.owner) < len(bags.owner):
+            merged.words[:, COUNT] = np.add.reduceat(count, np.flatnonzero(begins))
+        distinct = np.array([kind == "count_distinct" for _, _, kind in self.bags])
+        slot, start, _, _ = merged.words.T
+        few = smallest(starts_of(merged.owner, slot, start), K)
+        return merged.take(few | ~distinct[slot])
 
-def _merged(
-    name: str, parts: Iterable[Partial], rows: Sequence[Row] = (), measure: int = 0
-) -> Partial:
-    """One partial from those of several parts and of single rows; None if all are."""
-    statistic = STATISTICS[name]
-    known = [part for part in parts if part is not None]
-    for row in rows:
-        if row.values[measure] is not None:
-            known.append(statistic.of_row(row, row.values[measure]))
-    if len(known) < 2:
-        return known[0] if known else None
-    return statistic.merge(known)
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def read(self, states: States, at: Ints) -> Ints:
+        """The values of the aggregates at a time for each key, as words; of text, its code."""
+        return self._read(*self._seen(states, at), states, at)[0]
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def read_ahead(self, states: States, at: Ints) -> tuple[Ints, Ints]:
+        """The values at a time for each key, and until when they hold if nothing arrives."""
+        words, until = self._read(*self._seen(states, at), states, at)
+        seen, rows = at[states.rows.owner], states.rows.words
+        ends = np.where(rows[:, VISIBLE] >= seen, rows[:, VISIBLE], rows[:, UNTIL])
+        np.minimum.at(until, states.rows.owner, np.where(ends >= seen, ends, FOREVER))
+        return words, until
 
-def _answer(kind: str, parts: Sequence[Partial]) -> Any:
-    if parts[0] is None:
-        return 0 if kind == "count" else None
-    return FORMULAS[kind].finish(*parts)
+    def _seen(self, states: States, at: Ints) -> tuple[Mapping[int, Section], Section]:
+        """The tiles and bags, with the waiting rows in them that are visible by now."""
+        seen, rows = at[states.rows.owner], states.rows.words
+        visible = (rows[:, VISIBLE] < seen) & (seen <= rows[:, UNTIL])
+        if not visible.any():
+            return states.tiles, states.bags
+        return self._merged(states.tiles, states.bags, states.rows.take(visible))
+
+    def _read(
+        self, tiles: Mapping[int, Section], bags: Section, states: States, at: Ints
+    ) -> tuple[Ints, Ints]:
+        words = np.empty((states.owners, self.values), np.int64)
+        until = np.full(states.owners, FOREVER)
+        spans, texts = dict[Window, Span](), _texts(states.texts)
+        for reading in self.readings:
+            window = reading.window
+            if window not in spans:
+                spans[window] = Span.of(tiles[window.hop], window, at)
+                np.minimum(until, spans[window].until(window), out=until)
+            if reading.aggregate.op in CODES:
+                found = self._bagged(reading, bags, at, texts)
+            else:
+                found = self._folded(reading, spans[window])
+            columns = slice(reading.at, reading.at + reading.width)
+            words[:, columns] = found.view(np.int64).reshape(-1, reading.width)
+        return words, until
+
+    def _folded(self, reading: Reading, span: Span) -> Values:
+        slots = self.slots[reading.window.hop]
+        arrays: list[Values] = []
+        values: Values = np.empty(0)
+        for number in reading.slots:
+            key = id(slots[number])
+            if key not in span.known:
+                span.known[key] = read_slot(slots[number], span, self.is_text[reading.measure])
+            values, state = span.known[key]
+            arrays += state
+        found = FORMULAS[reading.aggregate.op].finish(values, *arrays)
+        return found if found.dtype == np.int64 else found.astype(np.float64)
+
+    def _bagged(self, reading: Reading, bags: Section, at: Ints, texts: Texts) -> Values:
+        slot, start, code, count = bags.words.T
+        inside = (slot == reading.slots[0]) & (start >= reading.window.start(at)[bags.owner])
+        bag = bag_of(bags.owner[inside], code[inside], count[inside])
+        kind, parameter = reading.aggregate.op, parameter_of(reading.aggregate)
+        found = sketch.finish(kind, bag, len(at), parameter, texts if reading.is_text else None)
+        if kind != "top_k":
+            return found
+        return np.where(found == NOTHING, 0, found) if reading.is_text else sketch.floats_of(found)
 
 
 def _index(items: list[Any], item: Any) -> int:
     if item not in items:
         items.append(item)
     return items.index(item)
+
+
+def _bag_entries(rows: Section, measure: Rows, hop: int, number: int, kind: str) -> Section:
+    known = np.flatnonzero(measure.valid)
+    words = np.empty((len(known), COUNT + 1), np.int64)
+    words[:, SLOT], words[:, COUNT] = number, 1
+    words[:, BAG_START] = tile_of(rows.words[known, EVENT], hop)
+    words[:, CODE] = CODES[kind](measure.values[known])
+    return Section(rows.owner[known], words)
+
+
+def _texts(texts: Mapping[int, str]) -> Texts:
+    named = np.empty(len(texts), object)
+    named[:] = list(texts.values())
+    return Texts.paired(np.fromiter(texts, np.int64, len(texts)), named)

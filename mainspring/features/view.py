@@ -20,16 +20,22 @@ class View:
 
     id: str
     source: type[Source]
-    key: Column[Any]
+    keys: tuple[Column[Any], ...]
     at: str
     features: Mapping[str, Feature[Any]]
     aggregates: tuple[Feature[Any], ...]
 
+    @property
+    def key(self) -> str:
+        """What the features are looked up by, as a person says it."""
+        return " and ".join(key.name for key in self.keys)
+
     def definition(self) -> dict[str, Any]:
         """The view as JSON for the plan, with the columns that each feature comes from."""
+        names = [key.name for key in self.keys]
         return {
             "source": self.source.__schema__.id,
-            "key": self.key.name,
+            "key": names[0] if len(names) == 1 else names,
             "features": {name: f.body() for name, f in self.features.items()},
             "lineage": {name: lineage(f) for name, f in self.features.items()},
         }
@@ -48,11 +54,12 @@ class FeatureView:
 
     Args of the class statement:
         key: the column of the source that features are looked up by.
+        second_key, third_key: further columns, for features of a pair or of three.
         name: its name in plans and stores, if not the class name.
 
     Raises:
         InvalidDeclaration: a feature over another source's column, a feature of two names, a view
-            without features.
+            without features, a key of another source.
 
     Example:
         >>> from datetime import datetime
@@ -71,22 +78,41 @@ class FeatureView:
 
     __view__: ClassVar[View]
 
-    def __init_subclass__(cls, *, key: ColumnOf[S, Any], name: str | None = None) -> None:
-        column: Any = key
-        if not isinstance(column, Column):
-            raise _invalid(cls, f"key={key!r} is not a column", "write key=Source.column")
+    def __init_subclass__(
+        cls,
+        *,
+        key: ColumnOf[S, Any],
+        second_key: ColumnOf[S, Any] | None = None,
+        third_key: ColumnOf[S, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        keys = _key_columns(cls, key, second_key, third_key)
+        source = keys[0].source
         features = _named_features(cls)
         aggregates = tuple(_own_aggregates(cls, features))
         cls.__view__ = View(
             name or cls.__name__,
-            column.source,
-            column,
+            source,
+            keys,
             declared_at(),
             types.MappingProxyType(features),
             aggregates,
         )
         for feature in features.values():
-            _check_columns(cls, feature, column.source)
+            _check_columns(cls, feature, source)
+
+
+def _key_columns(cls: type, key: Any, *more: Any) -> tuple[Column[Any], ...]:
+    keys = [key, *(k for k in more if k is not None)]
+    for column in keys:
+        if not isinstance(column, Column):
+            raise _invalid(cls, f"key={column!r} is not a column", "write key=Source.column")
+        if column.source is not keys[0].source:
+            problem = f"{column!r} and {keys[0]!r} are columns of two sources"
+            raise _invalid(cls, problem, "a view has one source: take all keys from it")
+    if len({id(column) for column in keys}) < len(keys):
+        raise _invalid(cls, f"{keys[0]!r} is a key twice", "name each key once")
+    return tuple(keys)
 
 
 def _named_features(cls: type) -> dict[str, Feature[Any]]:

@@ -31,12 +31,12 @@ class OnlineFile:
 
     def write(self, items: Mapping[bytes, bytes]) -> None:
         with self._begin() as transaction:
-            transaction.cursor().putmulti(items.items())
+            transaction.cursor().putmulti(sorted(items.items()))
 
     def clear(self, items: Mapping[bytes, bytes]) -> None:
         with self._begin() as transaction:
             transaction.drop(self._env.open_db(txn=transaction), delete=False)
-            transaction.cursor().putmulti(items.items())
+            transaction.cursor().putmulti(sorted(items.items()))
 
     def close(self) -> None:
         self._env.close()

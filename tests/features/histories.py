@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import mainspring as ms
 from mainspring import Column, days, hours, minutes
-from mainspring.clock import parse_time
+from mainspring.clock import NEVER, parse_time
 from mainspring.features.feature_set import FeatureSet, resolve
+from mainspring.features.sketch import ACCURACY
 from mainspring.sources.source import Source
 from mainspring.sources.table import Table, arrow_schema
 from mainspring.stores.urls import connect_tables
@@ -48,22 +49,25 @@ SPANS: dict[str, Span] = {
     "exact": (minutes(30), None),
     "ever": (None, "default"),
 }
-KINDS = ("count", "sum", "mean", "min", "max", "std", "first", "last")
-EXACT = ("count", "min", "max", "first", "last")
-
-# What an aggregate takes from a row, and the same for the oracle.
-TAKES: dict[str, tuple[Any, Any, Sequence[str]]] = {
-    "value": (Event.value, lambda row: row.value, KINDS),
-    "text": (Event.text, lambda row: row.text, ("count", "first", "last")),
-    "time": (Event.at, lambda row: row.event, ("first", "last")),
-    "double": (Event.value * 2, lambda row: None if row.value is None else row.value * 2, KINDS),
+NUMBERS: dict[str, dict[str, Any]] = {
+    **{kind: {} for kind in ("count", "sum", "mean", "min", "max", "std", "first", "last")},
+    "last_k": {"k": 3},
+    "count_distinct": {},
+    "top_k": {"k": 2},
+    "quantile": {"q": 0.75},
+    "ewma": {"half_life": minutes(20)},
+    "time_since_last": {},
 }
-POSITIVE = Event.value > 0
+"""The aggregates of numbers, and how they are called."""
+
+TEXTS = ("count", "first", "last", "last_k", "count_distinct", "top_k", "time_since_last")
+TIMES = ("first", "last", "last_k")
+EXACT = {*NUMBERS} - {"sum", "mean", "std", "ewma", "quantile"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event, as the table of its source has it."""
+    """One event, as the table of its source has it; `id` and `op` are those of a change feed."""
 
     offset: int
     arrival: int
@@ -71,30 +75,83 @@ class Row:
     key: str | None
     value: float | None
     text: str | None
+    id: int = 0
+    op: str = "upsert"
+    second: int | None = None
 
 
-def _features() -> Iterator[tuple[str, Any]]:
+Taken = Callable[[Row], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A feature, and what the oracle needs to know of it."""
+
+    feature: Any
+    kind: str
+    taken: Taken
+    parameter: Any = None
+
+
+def _positive(taken: Taken) -> Taken:
+    return lambda row: taken(row) if row.value is not None and row.value > 0 else None
+
+
+def declare(source: Any) -> Iterator[tuple[str, Declared]]:
+    """Every aggregate of a source like `Event`, over every window."""
+    takes: dict[str, tuple[Any, Taken, Iterable[str]]] = {
+        "value": (source.value, lambda row: row.value, NUMBERS),
+        "text": (source.text, lambda row: row.text, TEXTS),
+        "time": (source.at, lambda row: row.event, TIMES),
+        "double": (
+            source.value * 2,
+            lambda row: None if row.value is None else row.value * 2,
+            ("sum", "max", "last", "quantile"),
+        ),
+    }
     for span, (window, hop) in SPANS.items():
-        for name, (of, _, kinds) in TAKES.items():
+        within: dict[str, Any] = {"window": window, "hop": hop}
+        for name, (of, taken, kinds) in takes.items():
             for kind in kinds:
-                yield f"{kind}_{name}_{span}", getattr(ms, kind)(of, window=window, hop=hop)
-        within: dict[str, Any] = {"window": window, "hop": hop, "where": POSITIVE}
-        yield f"count_positive_{span}", ms.count(**within)
-        yield f"sum_positive_{span}", ms.sum(Event.value, **within)
-        yield f"last_positive_{span}", ms.last(Event.text, **within)
+                more = NUMBERS[kind]
+                made = getattr(ms, kind)(of, **more, **within)
+                parameter: Any = next(iter(more.values()), None)
+                if kind == "ewma":
+                    parameter = microseconds(parameter)
+                yield f"{kind}_{name}_{span}", Declared(made, kind, taken, parameter)
+        within["where"] = source.value > 0
+        text = _positive(lambda row: row.text)
+        one = ms.count(**within)
+        yield f"count_positive_{span}", Declared(one, "count", _positive(lambda row: 1.0))
+        total = ms.sum(source.value, **within)
+        yield f"sum_positive_{span}", Declared(total, "sum", _positive(lambda row: row.value))
+        yield f"last_positive_{span}", Declared(ms.last(source.text, **within), "last", text)
+        since = ms.time_since_last(**within)
+        positive = Declared(since, "time_since_last", _positive(lambda row: 1.0))
+        yield f"since_positive_{span}", positive
+    yield "latest_value", Declared(ms.latest(source.value), "latest", lambda row: row.value)
+    yield "latest_text", Declared(ms.latest(source.text), "latest", lambda row: row.text)
+    yield "latest_time", Declared(ms.latest(source.at), "latest", lambda row: row.event)
 
 
-_DECLARED = dict(_features())
+_DECLARED = dict(declare(Event))
 _DERIVED = {
-    "gap": _DECLARED["mean_value_hour"] - _DECLARED["mean_value_day"],
-    "busy": _DECLARED["count_value_hour"] > 2,
-    "known": _DECLARED["last_value_odd"].fill_null(-1.0),
+    "gap": _DECLARED["mean_value_hour"].feature - _DECLARED["mean_value_day"].feature,
+    "busy": _DECLARED["count_value_hour"].feature > 2,
+    "known": _DECLARED["last_value_odd"].feature.fill_null(-1.0),
+    "newest": _DECLARED["last_k_value_odd"].feature[0],
 }
-Everything: Any = new_class(
+
+
+def view_of(name: str, keys: dict[str, Any], features: Mapping[str, Any]) -> Any:
+    """A view of features by name."""
+    return new_class(name, (ms.FeatureView,), keys, lambda namespace: namespace.update(features))
+
+
+Everything: Any = view_of(
     "Everything",
-    (ms.FeatureView,),
     {"key": Event.key},
-    lambda namespace: namespace.update(_DECLARED | _DERIVED),
+    {name: declared.feature for name, declared in _DECLARED.items()} | _DERIVED,
 )
 
 
@@ -203,35 +260,53 @@ def one(key: str | None, base: float = 0.0) -> dict[str, Vector]:
 def check(rows: Iterable[Row], at: int, key: str | None, got: Mapping[str, Any]) -> None:
     """Every feature of one request is what the oracle says; `got` has a scalar per feature."""
     mine = [row for row in rows if key is not None and row.key == key]
-    want: dict[str, Any] = {}
-    for feature in Everything.__view__.features.values():
-        if feature.name in _DECLARED:
-            want[feature.name] = _check_aggregate(feature, mine, at, got[feature.label])
+    want = check_aggregates("Everything", _DECLARED, mine, at, got)
     _check_derived(want, got)
 
 
-def _check_aggregate(feature: Any, mine: Sequence[Row], at: int, got: Any) -> Any:
-    kind, name, _ = feature.name.split("_")
-    window: Window = feature.settings["window"]
-    rows = [(r.event, r.arrival, r.offset, _taken(kind, name, r)) for r in mine]
-    want = oracle.aggregate(kind, rows, at, window.size, window.hop)
-    where = f"{feature.name} at {at}: {got!r}, the oracle says {want!r}"
-    if want is None or isinstance(want, (str, int)):
-        null = -(2**63) if name == "time" else None
-        assert (None if got != got or got == null else got) == want, where
-    elif kind in EXACT:
-        assert np.float64(got).tobytes() == np.float64(want).tobytes(), where
+def check_aggregates(
+    view: str,
+    declared: Mapping[str, Declared],
+    mine: Sequence[Row],
+    at: int,
+    got: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Every aggregate over the rows of one key is what the oracle says; gives what it says."""
+    return {
+        name: _check_aggregate(f"{view}.{name}", one, mine, at, got)
+        for name, one in declared.items()
+    }
+
+
+def _check_aggregate(
+    label: str, one: Declared, mine: Sequence[Row], at: int, got: Mapping[str, Any]
+) -> Any:
+    window: Window = one.feature.settings["window"]
+    rows = [(r.event, r.arrival, r.offset, one.taken(r)) for r in mine]
+    want = oracle.aggregate(one.kind, rows, at, window.size, window.hop, one.parameter)
+    if isinstance(want, list):
+        for number, value in enumerate(want):
+            _check_value(f"{label}.{number}", one, value, got[f"{label}.{number}"], at, [])
     else:
-        scale = math.fsum(map(abs, oracle.seen(rows, at, window.size, window.hop)))
-        assert abs(got - want) <= 1e-9 * scale + 1e-150, where  # below it squares underflow
+        values = oracle.seen(rows, at, window.size, window.hop)
+        _check_value(label, one, want, got[label], at, values)
     return want
 
 
-def _taken(kind: str, name: str, row: Row) -> Any:
-    if name != "positive":
-        return TAKES[name][1](row)
-    value = row.text if kind == "last" else row.value
-    return value if row.value is not None and row.value > 0 else None
+def _check_value(
+    label: str, one: Declared, want: Any, got: Any, at: int, values: Sequence[Any]
+) -> None:
+    where = f"{label} at {at}: {got!r}, the oracle says {want!r}"
+    if want is None or isinstance(want, (str, int)):
+        is_time = isinstance(got, (int, np.integer))
+        assert (None if got != got or (is_time and got == NEVER) else got) == want, where
+    elif one.kind in EXACT:
+        assert np.float64(got).tobytes() == np.float64(want).tobytes(), where
+    elif one.kind == "quantile":
+        assert abs(got - want) <= 1.0001 * ACCURACY * abs(want), where
+    else:
+        scale = max(map(abs, values)) if one.kind == "ewma" else math.fsum(map(abs, values))
+        assert abs(got - want) <= 1e-9 * scale + 1e-150, where  # below it squares underflow
 
 
 def _check_derived(want: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -241,8 +316,9 @@ def _check_derived(want: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     else:
         assert abs(got["Everything.gap"] - (hour - day)) <= 1e-9 * 1e13
     assert got["Everything.busy"] == float(want["count_value_hour"] > 2)
-    last = want["last_value_odd"]
+    last, newest = want["last_value_odd"], got["Everything.newest"]
     assert got["Everything.known"] == (-1.0 if last is None else last)
+    assert (None if newest != newest else newest) == want["last_k_value_odd"][0]
 
 
 def scalars(values: Mapping[str, Vector], row: int = 0) -> dict[str, Any]:

@@ -63,6 +63,9 @@ class Slicing:
     engine: Engine
     rows: int
 
+    def select(self, query: str, **relations: Any) -> pa.Table:
+        return self.engine.select(query, **relations)
+
     def stream(self, query: str, **relations: Any) -> Iterator[pa.RecordBatch]:
         for batch in self.engine.stream(query, **relations):
             for start in range(0, batch.num_rows, self.rows):
@@ -104,7 +107,7 @@ def test_rows_of_the_log_from_its_offset_on_are_left_to_the_stream(
     online, tables = OnlineFeatures.of(store, [Everything]), Tables(tmp_path)
     tables.add([Row(offset, 1, 1, "k", 1.0, None) for offset in (0, 1, LIVE, LIVE + 5, LIVE + 6)])
     assert materialise(online, tables, engine, 10, log_offset=6) == 4
-    assert online.applied() == Applied(6, 9, online.views)
+    assert online.applied() == Applied(6, 9, online.views, {"Event": 2})
     _, values = online.read(EVERYTHING, one("k"), 10)
     assert values["Everything.count_value_ever"] == 4
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 
 import mainspring as ms
 from mainspring.errors import DiskFull, NotMaterialised
-from mainspring.features.online import Applied, OnlineFeatures, key_bytes
+from mainspring.features.entity import key_bytes
+from mainspring.features.online import Applied, OnlineFeatures
 from mainspring.stores.base import OnlineStore
 from mainspring.stores.urls import connect_online
 from tests.features.histories import (

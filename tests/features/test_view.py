@@ -58,7 +58,7 @@ def test_lineage_names_the_columns_of_aggregates_and_conditions() -> None:
 
 def test_a_view_knows_its_source_key_and_place() -> None:
     view = Airport.__view__
-    assert (view.source, repr(view.key)) == (Departure, "Departure.origin")
+    assert (view.source, repr(view.keys)) == (Departure, "(Departure.origin,)")
     assert view.at == f"{__file__}:{inspect.getsourcelines(Airport)[1]}"
 
 
