@@ -31,8 +31,10 @@ from mainspring.sources import quarantine as held
 from mainspring.sources.home import Home
 from mainspring.system import load
 from mainspring.terminal import (
+    counting,
     line,
     show_audit,
+    show_backfilled,
     show_error,
     show_happened,
     show_held,
@@ -98,15 +100,45 @@ def plan(
 def ingest(file: File, home: HomeOption = None) -> None:
     """Takes the new rows of every source's files; bad rows go to quarantine."""
     with opened(file, home) as (system, at):
-        operations.ingest_all(system, at, SystemClock(), show_ingested)
+        with working("taking the history in"):
+            operations.ingest_all(system, at, SystemClock(), show_ingested)
 
 
 @app.command()
 def materialise(file: File, home: HomeOption = None) -> None:
     """Builds the online features from history, unless they are there already."""
     with opened(file, home) as (system, at):
-        built = operations.materialise_all(system, at, at.clock().now())
+        built = build_online(system, at, at.clock().now())
         line("built" if built else "they are there already")
+
+
+def build_online(system: Graph, home: Home, now: int) -> bool:
+    """Builds the online features with progress."""
+    with working("building the online features") as say:
+        return operations.materialise_all(
+            system, home, now, lambda rows: say(f"building the online features, {rows:,} rows")
+        )
+
+
+@app.command()
+def backfill(
+    file: File,
+    name: Annotated[
+        str | None, typer.Argument(help="an endpoint or a training set; all without it")
+    ] = None,
+    home: HomeOption = None,
+    start: Start = "1970-01-01",
+    end: End = "9999-01-01",
+) -> None:
+    """Computes the features of past requests that are not there yet, and keeps them."""
+    first, last = parse_time(start), parse_time(end)
+    with opened(file, home) as (system, at):
+        with working("taking the history in"):
+            operations.ingest_all(system, at, SystemClock())
+        with counting("computing the features of", "stretches") as told:
+            found = operations.backfill(system, at, name, start=first, end=last, told=told)
+        for done in found:
+            show_backfilled(done)
 
 
 @app.command()
@@ -186,9 +218,10 @@ def prepare(system: Graph, home: Home) -> None:
         line(f"[dim]{change:<8}[/] {key}")
     with working("taking the history in") as say:
         if operations.has_files(system, home):
-            operations.ingest_all(system, home, SystemClock())
-        say("building the online features")
-        operations.materialise_all(system, home, now)
+            operations.ingest_all(
+                system, home, SystemClock(), lambda done: say(f"{done.source}: {done.rows:,} rows")
+            )
+    build_online(system, home, now)
 
 
 def processes(file: Path, folder: Path, host: str, port: int) -> Processes:
@@ -211,7 +244,7 @@ def serve(
     if with_parent:
         end_with_parent()
     with opened(file, home) as (system, at):
-        operations.materialise_all(system, at, at.clock().now())
+        build_online(system, at, at.clock().now())
         service = Service(system, at, at.clock())
         serve_application(service, host, port, routes(system, at))
 
@@ -268,7 +301,8 @@ def audit(
     first, last = parse_time(start), parse_time(end)
     with opened(file, home) as (system, at):
         for name in [endpoint] if endpoint else operations.endpoint_names(system):
-            found = operations.audit(system, at, name, start=first, end=last, limit=rows)
+            with working(f"comparing the features of {name}"):
+                found = operations.audit(system, at, name, start=first, end=last, limit=rows)
             show_audit(found)
             if found.first or found.missing:
                 raise typer.Exit(1)
@@ -318,9 +352,11 @@ def demo(
     """Replays nine months of real flights, then serves the rest of the year on a fast clock."""
     begin, handover, until = parse_time(start), parse_time(live), parse_time(end)
     folder, address = demonstration.FOLDER, f"127.0.0.1:{port}"
-    file = demonstration.set_up(folder)
+    with working("preparing the flights of a year"):
+        file = demonstration.set_up(folder)
     with opened(file, None) as (system, home):
-        demonstration.part(system, home, folder, handover)
+        with working("parting history from what comes live"):
+            demonstration.part(system, home, folder, handover)
         run_replay(system, home, begin, handover, report=folder / "replay.html")
         speed = (until - handover) / 1e6 / (minutes * 60)
         clock = home.accelerate(handover, speed, after=demonstration.A_WHILE)
@@ -341,7 +377,9 @@ def conclude(system: Graph, home: Home, start: int, end: int) -> None:
     """What the live part came to: parity of features, and quality against the frozen version."""
     demonstration.wait_until_folded(home)
     for name in operations.endpoint_names(system):
-        show_audit(operations.audit(system, home, name, start=start, end=end, limit=10_000))
+        with working(f"comparing the features of {name}"):
+            found = operations.audit(system, home, name, start=start, end=end, limit=10_000)
+        show_audit(found)
     for text in demonstration.summary(system, home, start, end):
         line(text)
 
@@ -369,7 +407,8 @@ def quarantine_replay(
     with opened(file, home) as (system, at):
         table = at.table(operations.source_named(system, source))
         edits = dict(operations.edit(text) for text in fix or [])
-        done = held.replay(table, at.engine, at.clock(), edits or None, offset or None)
+        with working("judging"):
+            done = held.replay(table, at.engine, at.clock(), edits or None, offset or None)
         show_held(done.still_bad[:20])
         line(f"{source}: {done.mended:,} rows entered, {len(done.still_bad):,} still held")
 

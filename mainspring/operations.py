@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from mainspring.clock import Clock
 from mainspring.errors import NoEarlierChampion, NothingToAudit, UnknownName
-from mainspring.features.materialise import materialise
+from mainspring.features.backfill import Backfill, Told
+from mainspring.features.feature_set import FeatureSet
+from mainspring.features.materialise import history_of, materialise
 from mainspring.features.online import OnlineFeatures
 from mainspring.features.parity import Compared, compare
 from mainspring.features.view import FeatureView
@@ -21,10 +24,12 @@ from mainspring.models.registry import Registry
 from mainspring.retraining.live import FOLDED
 from mainspring.retraining.loop import Happened, Loop
 from mainspring.serving.endpoint import Endpoint
+from mainspring.serving.request import identity_of
 from mainspring.serving.rollout import CHAMPION, crown_by_hand
 from mainspring.sources.home import Home
 from mainspring.sources.ingest import Ingested, ingest
 from mainspring.sources.source import Source
+from mainspring.training.training_set import TrainingSet
 from mainspring.vectors import Vector
 
 
@@ -64,17 +69,92 @@ def ingest_all(
     return found
 
 
-def materialise_all(system: Graph, home: Home, now: int) -> bool:
-    """Builds the online store from history, unless it is built already; says whether it did."""
+def materialise_all(
+    system: Graph, home: Home, now: int, told: Callable[[int], None] = lambda rows: None
+) -> bool:
+    """Builds the online store from history, unless it is built already; says whether it did.
+
+    Args:
+        told: is told how many rows were taken in so far.
+    """
     views = system.of_kind(FeatureView)
     online = OnlineFeatures.of(home.online(), views)
     if online.materialised:
-        return False
+        known = online.applied().history
+        if known == history_of(online, home.table, home.engine):
+            return False
     with home.metadata.read() as snapshot:
         row = snapshot.one("cursor", name=FOLDED)
     folded = 0 if row is None else row["value"]
-    materialise(online, home.table, home.engine, now, folded, system.of_kind(Source))
+    materialise(online, home.table, home.engine, now, folded, system.of_kind(Source), told=told)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """What a backfill did for one feature set.
+
+    Attributes:
+        name: the endpoint or the training set that it belongs to.
+        requests: how many requests of the stretch there are.
+        hash: the content hash of the requests with their features.
+        features: the names of the features.
+        computed: of those that were not there, for how many requests each was computed.
+    """
+
+    name: str
+    requests: int
+    hash: str
+    features: Sequence[str]
+    computed: Mapping[str, int]
+
+
+def backfill(
+    system: Graph,
+    home: Home,
+    name: str | None = None,
+    *,
+    start: int,
+    end: int,
+    told: Callable[[str, float, int], None] = lambda name, done, of: None,
+) -> list[Backfilled]:
+    """Computes the features of past requests that are not there yet, and keeps them.
+
+    Args:
+        name: an endpoint or a training set; without it, all that there are.
+        start, end: the stretch of requests, in microseconds.
+        told: is told of which feature set how many stretches are done, of how many.
+
+    Raises:
+        UnknownName: there is no such endpoint or training set.
+    """
+    known = _feature_sets(system)
+    if name is not None and name not in known:
+        raise UnknownName.among("endpoint or training set", name, known)
+    one_each = {id(features): each for each, (features, _) in reversed(known.items())}
+    found: list[Backfilled] = []
+    for each in [name] if name else reversed(one_each.values()):
+        features, identity = known[each]
+        past = Backfill(home.path("features"), features, identity, home.table, home.engine)
+        found.append(_backfilled(each, past, features, start, end, partial(told, each)))
+    return found
+
+
+def _feature_sets(system: Graph) -> dict[str, tuple[FeatureSet, str]]:
+    """Features and the column that names a request, by the training set or endpoint they are of."""
+    sets: list[TrainingSet] = system.of_kind(TrainingSet)
+    endpoints: list[Endpoint] = system.of_kind(Endpoint)
+    of_sets = {s.name: (s.feature_set, s.label.of.name) for s in sets}
+    return of_sets | {e.name: (e.feature_set, identity_of(e).name) for e in endpoints}
+
+
+def _backfilled(
+    name: str, past: Backfill, features: FeatureSet, start: int, end: int, told: Told
+) -> Backfilled:
+    first, last = past.span()
+    start, end = max(start, first), min(end, last)
+    computed = past.extend(start, end, told)
+    return Backfilled(name, *past.content(start, end), features.names, computed)
 
 
 @dataclass(frozen=True, slots=True)

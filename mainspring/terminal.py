@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mainspring.clock import format_time
 from mainspring.errors import MainspringError
 from mainspring.graph import Plan
 from mainspring.models.registry import Version
-from mainspring.operations import Audited
+from mainspring.operations import Audited, Backfilled
 from mainspring.retraining.loop import Happened
 from mainspring.sources.ingest import Ingested
 from mainspring.sources.quarantine import Held
@@ -47,6 +47,22 @@ def working(description: str) -> Generator[Callable[[str], None]]:
     with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(description)
         yield lambda text: progress.update(task, description=text)
+
+
+@contextmanager
+def counting(description: str, unit: str) -> Generator[Callable[[str, float, int], None]]:
+    """A bar with the time, while the block lasts; call what it gives to say of what how many units
+    are done, of how many."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn()
+    number = TextColumn("{task.fields[at]}"), TimeElapsedColumn()
+    with Progress(*columns, *number, console=screen, transient=True) as progress:
+        task = progress.add_task(description, total=None, at="")
+
+        def told(what: str, done: float, of: int) -> None:
+            said, at = f"{description} {what}", f"{int(done)} of {of} {unit}"
+            progress.update(task, description=said, completed=done, total=of, at=at)
+
+        yield told
 
 
 def show_error(error: MainspringError) -> None:
@@ -89,6 +105,15 @@ def show_versions(model: str, versions: Sequence[Version]) -> None:
         when = format_time(v.at)[:16]
         shown.add_row(model, f"v{v.number}", when, v.state, metrics, escape(v.reason))
     screen.print(shown)
+
+
+def show_backfilled(found: Backfilled) -> None:
+    """Prints what was computed for the requests of one feature set, and what was there."""
+    features, values = len(found.features), sum(found.computed.values())
+    done = f"{len(found.computed)} of {features} features computed, {values:,} values"
+    there = f"all {features} features were there"
+    line(f"{found.name}: {found.requests:,} requests; {done if found.computed else there}")
+    line(f"[dim]content hash {found.hash}[/]")
 
 
 def show_audit(found: Audited) -> None:

@@ -59,8 +59,8 @@ def from_arrow(column: pa.ChunkedArray | pa.Array, kind: Kind) -> Vector:
 
 def to_arrow(vector: Vector, kind: Kind) -> pa.Array:
     """The Arrow column of a vector; NaN becomes NULL."""
-    if kind == "text":  # as a list: of an object array, pyarrow would first look for pandas
-        return pa.array(vector.tolist(), pa.string())
+    if kind == "text":
+        return pa.array(vector, pa.string())
     if kind == "time":
         return pa.array(vector, pa.int64(), mask=vector == NEVER).cast(pa.timestamp("us", "UTC"))
     missing = np.isnan(vector)

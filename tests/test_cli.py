@@ -6,11 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
+
+from mainspring import terminal
 
 SHOP = """
 from datetime import datetime
@@ -96,6 +100,33 @@ def test_plan_lists_every_node_as_added(shop: Path) -> None:
 def test_a_rerun_of_ingest_takes_nothing(shop: Path) -> None:
     assert "Order: 2,000 rows read" in run("ingest", shop).stdout
     assert "Order: nothing new" in run("ingest", shop).stdout
+
+
+def test_backfill_computes_what_is_not_there_and_a_new_feature_alone(shop: Path) -> None:
+    first = run("backfill", shop).stdout
+    assert "rows: 2,000 requests; 2 of 2 features computed, 4,000 values" in first
+    again = run("backfill", shop, "returns").stdout
+    assert "returns: 2,000 requests; all 2 features were there" in again
+    assert first.splitlines()[-1] == again.splitlines()[-1]  # the content hash
+    shop.write_text(SHOP.replace("days(1))", "days(1))\n    spent = ms.sum(Order.price)"))
+    only = run("backfill", shop, "rows", "--from", "2023-12-10", "--to", "2023-12-20")
+    assert "rows: 1,000 requests; 1 of 3 features computed, 2,000 values" in only.stdout
+
+
+def test_backfill_of_an_unknown_name_gets_the_nearest(shop: Path) -> None:
+    said = refused("backfill", shop, "row")
+    assert "UnknownName: there is no endpoint or training set named 'row'" in said
+    assert "did you mean 'rows'?" in said
+
+
+def test_a_bar_says_how_far_a_backfill_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    terminal_of = Console(file=shown, force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr(terminal, "screen", terminal_of)
+    with terminal.counting("computing the features of", "stretches") as told:
+        told("rows", 1.5, 4)
+    assert "computing the features of rows" in shown.getvalue()
+    assert "1 of 4 stretches" in shown.getvalue()
 
 
 def test_replay_trains_and_reports(shop: Path) -> None:
