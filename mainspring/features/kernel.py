@@ -16,7 +16,7 @@ import numpy as np
 
 from mainspring.errors import UnknownName
 from mainspring.features import sketch
-from mainspring.features.sketch import CODES, Texts, bag_of
+from mainspring.features.sketch import CODES, Texts, bag_of_rows
 from mainspring.features.statistic import (
     FORMULAS,
     Flags,
@@ -355,12 +355,13 @@ def _bagged(aggregate: Aggregate, events: Events, requests: Requests) -> Values:
     """An aggregate of distinct values: its rows are looked at one by one."""
     a, is_text = aggregate, aggregate.values.dtype == object
     texts = Texts.of(a.values) if a.kind == "top_k" and is_text else None
-    code, known = CODES[a.kind](a.values), is_known(a.values)
+    known = is_known(a.values)
+    codes, place = np.unique(CODES[a.kind](a.values), return_inverse=True)
     span = _spans(events, requests, [a.window])[a.window]
     found = sketch.nothing(a.kind, len(requests.at), a.parameter)
     for late in _one_by_one(events, requests, span.lo[:, None], span.end[:, None]):
         rows, owner = late.rows[known[late.rows]], late.owner[known[late.rows]]
-        bag = bag_of(owner, code[rows], np.ones(len(rows), np.int64))
+        bag = bag_of_rows(owner, place[rows], codes)
         found[late.requests] = sketch.finish(a.kind, bag, len(late.requests), a.parameter, texts)
     if a.kind != "top_k":
         return found

@@ -56,6 +56,22 @@ def bag_of(owner: Ints, code: Ints, count: Ints) -> Bag:
     )
 
 
+def bag_of_rows(owner: Ints, place: Ints, codes: Ints) -> Bag:
+    """The bag of single rows, by the places of their codes among `codes`, which are in order.
+
+    It sorts one number a row instead of two: of all the work of a sketch, that is most.
+
+    Example:
+        >>> bag_of_rows(np.array([0, 0, 1]), np.array([1, 1, 0]), np.array([-5, 7]))
+        Bag(owner=array([0, 1]), code=array([ 7, -5]), count=array([2, 1]))
+    """
+    both = np.sort(owner * len(codes) + place)
+    begins = np.flatnonzero(starts_of(both))
+    distinct = both[begins]
+    counts = np.diff(np.append(begins, len(both)))
+    return Bag(distinct // max(len(codes), 1), codes[distinct % max(len(codes), 1)], counts)
+
+
 def starts_of(*sorted_columns: Ints) -> Flags:
     """Where in sorted rows another combination of values begins."""
     begins = np.zeros(len(sorted_columns[0]), bool)
