@@ -80,9 +80,9 @@ class Bench:
         return environment(self.folder, "polars", "polars", "numpy")
 
 
-def _clicks(bench: Bench, events: int) -> str:
+def _clicks(bench: Bench, events: int, requests: int | None = None) -> str:
     tenth = events // 10
-    return bench.data("clicks:write", events=events, requests=tenth, users=tenth)
+    return bench.data("clicks:write", events=events, requests=requests or tenth, users=tenth)
 
 
 def offline(bench: Bench) -> None:
@@ -117,10 +117,11 @@ def _feast(bench: Bench, told: str, rows: int, users: int, skew: bool = False) -
 
 
 def growth(bench: Bench) -> None:
-    table = Table("Growth, with a tenth as many requests", *SPENT, "answers MB")
-    points = list[Figures]()
+    requests, points = bench.size(500_000), list[Figures]()
+    table = Table(f"Growth, {requests:,} requests", *SPENT, "answers MB")
     for events in map(bench.size, GROWTH):
-        found = table.add(f"{events:,} events", "offline:ours", folder=_clicks(bench, events))
+        folder = _clicks(bench, events, requests)
+        found = table.add(f"{events:,} events", "offline:ours", folder=folder)
         points += [{"events": events, **found}] if found else []
     draw(points, bench.chart)
     print(f"drawn in {bench.chart}")

@@ -30,6 +30,7 @@ class Departure(ms.Source, url="data/departures.parquet"):
 class Arrival(ms.Source, url="data/arrivals.parquet"):
     flight_id: Column[str] = ms.column(unique=True)
     flight: Column[str]
+    origin: Column[str]
     dest: Column[str]
     tailnum: Column[str | None]
     delay: Column[float]  # minutes
@@ -40,7 +41,6 @@ class Weather(ms.Source, url="data/weather.parquet"):
     report_id: Column[str] = ms.column(unique=True)
     origin: Column[str]
     precip: Column[float | None]  # inches an hour
-    visib: Column[float | None]  # miles
     observed_at: Column[datetime] = ms.event_time(late_by=minutes(9))
 
 
@@ -56,23 +56,23 @@ class Airport(ms.FeatureView, key=Departure.origin):
 
 class Aircraft(ms.FeatureView, key=Arrival.tailnum):
     last_delay = ms.last(Arrival.delay, window=hours(12))
+    landed = ms.time_since_last(window=days(2))
 
 
 class Number(ms.FeatureView, key=Arrival.flight):
-    delay_30d = ms.mean(Arrival.delay, window=days(30))
+    last_delay = ms.last(Arrival.delay, window=days(14))
+    usual_delay = ms.ewma(Arrival.delay, half_life=days(7), window=days(30))
 
 
-class Destination(ms.FeatureView, key=Arrival.dest):
-    delay_3h = ms.mean(Arrival.delay, window=hours(3))
+class Route(ms.FeatureView, key=Arrival.origin, second_key=Arrival.dest):
+    delay_6h = ms.mean(Arrival.delay, window=hours(6))
 
 
 class Sky(ms.FeatureView, key=Weather.origin):
     precip = ms.last(Weather.precip, window=hours(6))
-    visib = ms.last(Weather.visib, window=hours(6))
 
 
-waiting = Schedule.due_3h - Airport.departed_3h
-seen = (Schedule, Airport, Aircraft, Number, Destination, Sky, waiting)
+seen = (Schedule, Airport, Aircraft, Number, Route, Sky, Schedule.due_3h - Airport.departed_3h)
 asked = (Flight.carrier, Flight.origin, Flight.dest, Flight.minute_of_day, Flight.weekday)
 late = ms.Label("late", Flight.flight_id, Arrival.flight_id, days(2), value=Arrival.delay >= 15)
 rows = ms.TrainingSet("rows", late, [*seen, *asked], lookback=days(120), at_least=20_000)

@@ -27,7 +27,7 @@ def _row(point: Figures, line: str, value: float) -> Figures:
 def _panel(rows: Sequence[Figures], label: str) -> alt.Chart:
     chart = alt.Chart(alt.InlineData(values=list(rows)), width=320, height=200)
     drawn: alt.Chart = chart.mark_line(point=True).encode(
-        x=alt.X("millions:Q", title="million events, a tenth as many requests"),
+        x=alt.X("millions:Q", title="million events"),
         y=alt.Y("value:Q", title=label),
         strokeDash=alt.StrokeDash("line:N", title=None, legend=alt.Legend(orient="top")),
     )
