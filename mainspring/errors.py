@@ -698,9 +698,10 @@ class FileChanged(MainspringError):
 
     headline = "{path} has changed since its rows were taken, and {source} cannot tell new from old"
     where = "{at}"
-    fix = "write new rows to a new file (url='folder/*.parquet'), or mark a column unique=True"
+    fix = "write new rows to a new file (url='folder/*.parquet'), or {remedy}"
     path: str
     source: str
+    remedy: str
     at: str
 
 

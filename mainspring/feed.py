@@ -23,7 +23,7 @@ from mainspring.engines.base import Engine
 from mainspring.errors import FeedRefused
 from mainspring.graph import Graph
 from mainspring.serving.endpoint import Endpoint
-from mainspring.sources.source import Source
+from mainspring.sources.source import Schema, Source
 from mainspring.vectors import Vector
 
 SLICE = 600_000_000
@@ -119,11 +119,11 @@ def _lines(system: Graph, folder: Path, engine: Engine, start: int, until: int) 
         if not file.exists():
             continue
         names = ", ".join(f'"{c.field}" AS "{c.name}"' for c in schema.columns.values())
-        visible = (
-            f'epoch_us("{schema.event.field}") + {0 if source in endpoints else schema.late_by}'
-        )
-        query = f"""SELECT {names}, {visible} AS __visible FROM {engine.scan(str(file))}
-            WHERE {visible} >= {start} AND {visible} < {until} ORDER BY __visible"""
+        visible = _visible(schema, asks=source in endpoints)
+        query = f"""SELECT * EXCLUDE (__n) FROM (
+            SELECT {names}, {visible} AS __visible, row_number() OVER () AS __n
+            FROM {engine.scan(str(file))})
+            WHERE __visible >= {start} AND __visible < {until} ORDER BY __visible, __n"""
         rows = engine.select(query)
         at = np.asarray(rows["__visible"], np.int64)
         if source in endpoints:
@@ -135,6 +135,17 @@ def _lines(system: Graph, folder: Path, engine: Engine, start: int, until: int) 
         else:
             path, batch, dropped = f"/events/{schema.id}", EVENTS, ["__visible"]
         yield Line(path, at, rows.drop_columns(dropped), batch)
+
+
+def _visible(schema: Schema, asks: bool) -> str:
+    """When a row of a file is sent: when it arrived, or at its time if it asks for a prediction."""
+    event = f'epoch_us("{schema.event.field}")'
+    if asks:
+        return event
+    late = f"{event} + {schema.late_by}"
+    if schema.arrival is None:
+        return late
+    return f'greatest({event}, coalesce(epoch_us("{schema.arrival.field}"), {late}))'
 
 
 def _as_json(rows: pa.Table) -> bytes:

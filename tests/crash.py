@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from time import sleep
 from typing import Self
@@ -43,13 +44,20 @@ class Mortal:
             text=True,
         )
 
-    def live(self, seconds: float | None = None) -> bool:
-        """One life, killed some seconds after it was ready; whether it ended by itself."""
+    def live(
+        self, seconds: float | None = None, after: Callable[[], object] = lambda: None
+    ) -> bool:
+        """One life, killed some seconds after it was ready; whether it ended by itself.
+
+        Args:
+            after: waits until the seconds begin.
+        """
         assert self._nursery.stdin and self._nursery.stdout
         self._nursery.stdin.write("\n")
         self._nursery.stdin.flush()
         child = int(self._nursery.stdout.readline())
         assert self._nursery.stdout.readline() == "ready\n"
+        after()
         if seconds is not None:
             sleep(seconds)
             with suppress(ProcessLookupError):  # it was faster

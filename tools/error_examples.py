@@ -138,7 +138,11 @@ OWN: Mapping[str, Mapping[str, Any]] = {
         "answer": "$[0].fee: is not a column of Chargeback",
     },
     "WriteConflict": {"problem": "version 12 is taken"},
-    "FileChanged": {"path": "clicks.csv", "source": "Click"},
+    "FileChanged": {
+        "path": "clicks.csv",
+        "source": "Click",
+        "remedy": "mark a column unique=True",
+    },
     "PortInUse": {"free": 8001},
     "CannotListen": {"port": 80, "reason": "Permission denied"},
     "Overloaded": {"waiting": 64},

@@ -50,8 +50,9 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
     Raises:
         OutcomeLeak: a value of a row other than the request's own, outside any aggregate.
         InvalidDeclaration: something that is no value, two values of one name, an aggregate outside
-            any view, or a view whose key the request does not carry.
+            any view, a view whose key the request does not carry, or requests that may be changed.
     """
+    _refuse_feed(request, owner, at)
     values = [value for item in listed for value in _values(item, owner, at)]
     names = [v.label for v in values]
     twice = next((n for n in names if names.count(n) > 1), None)
@@ -86,6 +87,18 @@ def resolve(listed: Sequence[Listed], request: type[Source], owner: str, at: str
         tuple(views),
         tuple(aggregates),
     )
+
+
+def _refuse_feed(request: type[Source], owner: str, at: str) -> None:
+    change = request.__schema__.change
+    if change is not None:
+        name = request.__name__
+        raise InvalidDeclaration(
+            subject_name=owner,
+            problem=f"its requests are rows of {name}, which {change!r} may change afterwards",
+            at=at,
+            remedy=f"take the requests from a source without ms.change(), and {name} into a view",
+        )
 
 
 def _values(item: Listed, owner: str, at: str) -> Iterable[Expr[Any]]:

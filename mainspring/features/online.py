@@ -85,6 +85,11 @@ class OnlineFeatures:
         return cls(store, entities, hashlib.sha256(text.encode()).hexdigest()[:16])
 
     @property
+    def sources(self) -> list[type[Source]]:
+        """The sources whose rows the views are of."""
+        return list({e.view.source: None for e in self.entities.values()})
+
+    @property
     def materialised(self) -> bool:
         """Whether the store holds these views, whole: if not, `materialise` builds them."""
         (data,) = self.store.read([APPLIED])

@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from time import monotonic
 
 from mainspring.clock import Clock
 from mainspring.errors import DiskFull, OnlineAhead
+from mainspring.features.freshness import Freshness, Stopwatch
 from mainspring.features.online import Applied, OnlineFeatures, identity_key
 from mainspring.sources import record as records
 from mainspring.sources.log import Log
@@ -24,6 +26,12 @@ from mainspring.sources.table import LIVE
 
 BATCH = 5_000
 """Records applied in one transaction, at most."""
+
+GATHER = 0.02
+"""Seconds from the beginning of a batch to that of the next, at least, unless that one is full.
+
+The rows of a busy stream gather meanwhile: fewer batches leave more of the process to requests.
+"""
 
 Sources = Mapping[str, type[Source]]
 """Sources by name."""
@@ -49,7 +57,9 @@ class Stream:
         self._waiting: deque[Numbered] = deque()
         self._wake, self._stopped = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._watch = Stopwatch()
         self._last = self._recover()
+        self._applied = log.end
 
     def append(self, make: Callable[[int], Sequence[Record]], sync: bool = False) -> int:
         """Writes records to the log and gives the offset of the first; then no kill loses them.
@@ -67,6 +77,7 @@ class Stream:
             first = self._log.append([records.encode(r) for r in made], sync=False)
             self._last = arrival
             self._waiting.extend(enumerate(made, first))
+            self._watch.appended(first, len(made))
         self._wake.set()
         if sync:
             self._log.flush()
@@ -85,6 +96,17 @@ class Stream:
         """How many records wait to be applied."""
         return len(self._waiting)
 
+    @property
+    def applied(self) -> int:
+        """The log's offset below which all is applied."""
+        return self._applied
+
+    @property
+    def freshness(self) -> Freshness:
+        """How long events took until they were readable, since the stream was opened."""
+        with self._stamping:
+            return self._watch.freshness.copy()
+
     def apply(self) -> int:
         """Applies what waits to the tiles, one batch, and gives how many records that were."""
         with self._stamping:
@@ -93,6 +115,8 @@ class Stream:
         with self._stamping:
             for _ in range(applied):
                 self._waiting.popleft()
+            self._applied += applied
+            self._watch.applied(self._applied)
         return applied
 
     @property
@@ -102,6 +126,8 @@ class Stream:
 
     def start(self) -> None:
         """Applies in the background from now on."""
+        for source in self._online.sources:
+            rows_of(source, [])  # the first time loads libraries: no event should wait for that
         self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
         self._thread.start()
 
@@ -119,8 +145,11 @@ class Stream:
             self._wake.wait(0.1)
             self._wake.clear()
             with suppress(DiskFull):  # what waits is in the log: tried again until there is room
+                began = monotonic()
                 while self.apply():
-                    pass
+                    if self.behind < BATCH:
+                        self._stopped.wait(began + GATHER - monotonic())
+                    began = monotonic()
 
     def _apply(self, waiting: Sequence[Numbered]) -> int:
         """Applies the first batch of what waits."""
@@ -128,13 +157,14 @@ class Stream:
         if not batch:
             return 0
         self._log.flush()  # power loss must not leave the tiles ahead of the log
-        fresh = first_arrivals(batch, self._sources, self._online)
-        taken = {r.source: self._sources[r.source] for _, r in fresh if r.source in self._sources}
-        events = [(source, rows_of(source, fresh)) for source in taken.values()]
+        fresh, identities = _first_arrivals(batch, self._sources, self._online)
+        arrived = {record.source for _, record in fresh}
+        taken = [s for s in self._online.sources if s.__schema__.id in arrived]
+        events = [(source, rows_of(source, fresh)) for source in taken]
         offset, arrival = batch[-1][0] + 1, batch[-1][1].arrival
         if following and following[0][1].arrival == arrival:
             arrival -= 1  # not all that arrived then is in the batch: it waits beside the tiles
-        self._online.apply(events, Applied(offset, arrival), _identities(fresh, self._sources))
+        self._online.apply(events, Applied(offset, arrival), identities)
         return len(batch)
 
     def _recover(self) -> int:
@@ -158,28 +188,41 @@ def first_arrivals(
     batch: Sequence[Numbered], sources: Sources, online: OnlineFeatures
 ) -> list[Numbered]:
     """The records of a batch without those whose unique key arrived before: the row, sent again."""
-    earliest = _identities(batch, sources)
-    earliest |= online.first_offsets(list(earliest))
-    return [
-        (offset, record)
-        for offset, record in batch
-        if earliest.get(_identity(record, sources), LIVE + offset) == LIVE + offset
+    return _first_arrivals(batch, sources, online)[0]
+
+
+def _first_arrivals(
+    batch: Sequence[Numbered], sources: Sources, online: OnlineFeatures
+) -> tuple[list[Numbered], dict[bytes, int]]:
+    """The fresh records, and the unique keys that the store does not know, each with the offset in
+    its source's table that it has first."""
+    keys, earliest = _identities(batch, sources), dict[bytes, int]()
+    for key, (offset, _) in zip(keys, batch, strict=True):
+        earliest.setdefault(key, LIVE + offset)
+    earliest.pop(b"", None)
+    known = online.first_offsets(list(earliest))
+    fresh = [
+        numbered
+        for key, numbered in zip(keys, batch, strict=True)
+        if not key or known.get(key, earliest[key]) == LIVE + numbered[0]
     ]
+    return fresh, {key: offset for key, offset in earliest.items() if key not in known}
 
 
-def _identities(batch: Sequence[Numbered], sources: Sources) -> dict[bytes, int]:
-    """The unique keys of a batch, each with the offset in its source's table that it has first."""
-    keys = ((_identity(record, sources), offset) for offset, record in reversed(batch))
-    return {key: LIVE + offset for key, offset in keys if key}
+def _identities(batch: Sequence[Numbered], sources: Sources) -> list[bytes]:
+    """What the store remembers each record's unique key by; empty where it has none."""
+    places = {name: _unique_place(source) for name, source in sources.items()}
+    found: list[bytes] = []
+    for _, record in batch:
+        place = places.get(record.source)
+        key = None if place is None else record.values[place]
+        found.append(b"" if key is None else identity_key(sources[record.source], key))
+    return found
 
 
-def _identity(record: Record, sources: Sources) -> bytes:
-    """What the store remembers a record's unique key by; empty where it has none."""
-    if record.source not in sources:
-        return b""
-    source = sources[record.source]
-    unique, names = source.__schema__.unique, list(source.__schema__.columns)
-    if unique is None or source.__schema__.is_feed:
-        return b""  # each row of a change feed is a version of its own
-    key = record.values[names.index(unique.name)]
-    return b"" if key is None else identity_key(source, key)
+def _unique_place(source: type[Source]) -> int | None:
+    """Which value of a record is the unique key; None if all its rows count."""
+    schema = source.__schema__
+    if schema.unique is None or schema.is_feed:
+        return None  # each row of a change feed is a version of its own
+    return list(schema.columns).index(schema.unique.name)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from mainspring.clock import SECOND
+from mainspring.features.audit import AUDITED, SKEWED
+from mainspring.features.freshness import Freshness
 from mainspring.serving.service import Service
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -76,10 +83,14 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         stream, now = self._service.stream, self._service.clock.now()
         about = "Records in the log that are not in the features yet"
-        yield GaugeMetricFamily("mainspring_stream_behind", about, stream.behind)
+        yield GaugeMetricFamily("mainspring_stream_behind_records", about, stream.behind)
+        about = "The offset in the log up to which all is in the features"
+        yield GaugeMetricFamily("mainspring_stream_applied_offset", about, stream.applied)
+        yield _histogram(stream.freshness)
         lag, about = (now - stream.known_at()) / SECOND, "How old the features are that answers use"
         yield GaugeMetricFamily("mainspring_feature_lag_seconds", about, max(lag, 0.0))
         yield from self._versions()
+        yield from self._audits()
 
     def _versions(self) -> Iterator[Metric]:
         versions = GaugeMetricFamily(
@@ -94,3 +105,29 @@ class _State(Collector):
             canary = roster.aliases.get("canary")
             shares.add_metric([name], 0.0 if canary is None else canary.share)
         yield from (versions, shares)
+
+    def _audits(self) -> Iterator[Metric]:
+        """What the loop's audits have counted so far."""
+        audited = CounterMetricFamily(
+            "mainspring_audited", "Answers whose features were computed anew", labels=["endpoint"]
+        )
+        skewed = CounterMetricFamily(
+            "mainspring_skewed", "Values that differed then", labels=["endpoint", "feature"]
+        )
+        with self._service.home.metadata.read() as snapshot:
+            counted = {row["name"]: row["value"] for row in snapshot.select("counter")}
+        for endpoint in self._service.endpoints:
+            audited.add_metric([endpoint], counted.get(AUDITED + endpoint, 0))
+            own = f"{SKEWED}{endpoint}/"
+            for name in filter(lambda name: name.startswith(own), counted):
+                skewed.add_metric([endpoint, name.removeprefix(own)], counted[name])
+        yield from (audited, skewed)
+
+
+def _histogram(freshness: Freshness) -> Metric:
+    about = "Real seconds from an event's acknowledgement until a read has it"
+    cells = [(str(bound), float(upto)) for bound, upto in freshness.upto()]
+    cells.append(("+Inf", float(freshness.events)))
+    return HistogramMetricFamily(
+        "mainspring_feature_freshness_seconds", about, cells, freshness.seconds
+    )

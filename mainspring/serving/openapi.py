@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from mainspring.serving.request import MANY, Form
+from mainspring.sources.contract import forgives
 from mainspring.sources.source import Column, Source
 
 Json = dict[str, Any]
@@ -115,8 +116,11 @@ def request_schema(form: Form) -> Json:
 
 def event_schema(source: type[Source]) -> Json:
     """The JSON schema of one event of a source."""
-    columns = source.__schema__.columns
-    return _object(columns, [name for name, c in columns.items() if not c.nullable])
+    schema, columns = source.__schema__, source.__schema__.columns
+    needed = [name for name, c in columns.items() if not c.nullable]
+    if schema.is_feed:  # a deletion has no more
+        needed = [name for name in needed if not forgives(schema, columns[name])]
+    return _object(columns, needed)
 
 
 def _object(columns: Mapping[str, Column[Any]], required: list[str]) -> Json:

@@ -17,7 +17,7 @@ from mainspring.sources.contract import Check, checks
 from mainspring.sources.judged import Judged, judge_file
 from mainspring.sources.mask import text
 from mainspring.sources.repeats import tells_repeats
-from mainspring.sources.source import Source
+from mainspring.sources.source import Schema, Source
 from mainspring.sources.table import Table
 from mainspring.stores.base import TableStore
 
@@ -137,8 +137,7 @@ def _take(file: _File, table: Table, engine: Engine, now: int) -> Judged:
         ]
     )
     if version >= 0 and not tells_repeats(table.schema):
-        schema = table.schema
-        raise FileChanged(path=file.name, source=schema.id, at=schema.at)
+        raise _changed(file, table.schema)
     first = max(place, held_place, 0)
     with TemporaryDirectory(prefix="mainspring-") as folder:
         judged = judge_file(file.path, table, Path(folder, "judged.parquet"), engine, first)
@@ -154,6 +153,12 @@ def _take(file: _File, table: Table, engine: Engine, now: int) -> Judged:
         moves = {"next": (place, end), f"name:{file.name}": (version, version + 1)}
         table.append(judged.good(), (file.identity, 1), moves)
     return judged
+
+
+def _changed(file: _File, schema: Schema) -> FileChanged:
+    told = "say when each version arrived: ms.arrival_time()"
+    remedy = told if schema.is_feed else "mark a column unique=True"
+    return FileChanged(path=file.name, source=schema.id, remedy=remedy, at=schema.at)
 
 
 def _forget_killed(file: _File, table: Table, engine: Engine) -> None:

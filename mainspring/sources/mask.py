@@ -212,7 +212,8 @@ def _rename_hint(column: Column[Any], found: list[str]) -> str:
     if not near.startswith("did you mean"):
         return f"take {column.name!r} out of the source, or write the file with it"
     kind = column.type.__name__ + (" | None" if column.nullable else "")
-    made = "column" if column.late_by is None else "event_time"
+    made = {"change": "change", "arrival": "arrival_time"}.get(column.role, "column")
+    made = made if column.late_by is None else "event_time"
     field = near.split("'")[1]
     return f'{near} write: {column.name}: Column[{kind}] = ms.{made}(field="{field}")'
 

@@ -3,6 +3,9 @@
 A mended row goes to where it would have stood: it keeps its offset. It arrives when it is put back,
 for nobody could have known it before, so no training set or answer of the past changes. What is
 served sees it from the next time that the online features are materialised.
+
+A mended version of a change feed is put back only while it is the newest of its key: it would undo
+what came after it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from mainspring.engines.base import Engine, Relation
 from mainspring.errors import UnknownName, WriteConflict
 from mainspring.sources.contract import judge
 from mainspring.sources.judged import reasons
-from mainspring.sources.mask import FAULTS
+from mainspring.sources.mask import FAULTS, quoted
 from mainspring.sources.repeats import find_repeats
 from mainspring.sources.table import (
     ARRIVAL,
@@ -141,20 +144,53 @@ def _replayed(
     some: Sequence[Held], table: Table, engine: Engine, now: int, number: int
 ) -> Replayed:
     judged = [(held, *judge(table.schema, held.row, parse=True)) for held in some]
-    rows = _typed(table, {held.offset: values for held, values, why in judged if not why}, now)
+    good = [(held, values) for held, values, why in judged if not why]
+    overtaken = _overtaken(table, good, engine)
+    fresh = {held.offset: values for held, values in good if held.offset not in overtaken}
+    rows = _typed(table, fresh, now)
     repeats = find_repeats(table.schema, rows, table.rows, engine)
     faults = dict(zip(repeats.offsets.tolist(), repeats.faults.tolist(), strict=True))
     still_bad: list[Held] = []
     for held, _, why in judged:
         mask = faults.get(held.offset, 0)
-        if why := why or (reasons(table.schema, mask) if mask else []):
+        why = why or overtaken.get(held.offset) or (reasons(table.schema, mask) if mask else [])
+        if why:
             still_bad.append(replace(held, reasons=why))
-    fresh = rows.filter(pa.array(~np.isin(rows[OFFSET].to_numpy(), repeats.offsets)))
-    added = fresh.select(arrow_schema(table.schema).names).to_batches()
-    if fresh.num_rows and not table.append(added, ("replay", number)):
+    added = rows.filter(pa.array(~np.isin(rows[OFFSET].to_numpy(), repeats.offsets)))
+    batches = added.select(arrow_schema(table.schema).names).to_batches()
+    if added.num_rows and not table.append(batches, ("replay", number)):
         raise WriteConflict(table=table.name, problem="another replay was faster")
     drop(table, {held.offset for held in some} - {held.offset for held in still_bad})
-    return Replayed(fresh.num_rows, still_bad)
+    return Replayed(added.num_rows, still_bad)
+
+
+def _overtaken(
+    table: Table, good: Sequence[tuple[Held, Mapping[str, Any]]], engine: Engine
+) -> dict[int, list[str]]:
+    """The versions of a change feed that are not the newest of their key, and the reason."""
+    unique = table.schema.unique
+    if unique is None or not table.schema.is_feed or not good:
+        return {}
+    kind = arrow_schema(table.schema).field(unique.name).type
+    keys = pa.array([values[unique.name] for _, values in good], kind)
+    arrived = [_arrived(table, held, values) for held, values in good]
+    offsets = [held.offset for held, _ in good]
+    mended = pa.table({"key": keys, "arrived": pa.array(arrived, pa.int64()), "n": offsets})
+    newest = "max((arrived, abs(n))) OVER (PARTITION BY key)"  # refused rows count down from 0
+    query = f"""SELECT n FROM (SELECT *, {newest} AS newest FROM mended) AS m
+        WHERE (arrived, abs(n)) < newest OR EXISTS (SELECT 1 FROM rows AS r
+            WHERE r.{quoted(unique.name)} = m.key AND (r.{ARRIVAL}, r.{OFFSET}) > (arrived, n))"""
+    found = engine.select(query, mended=mended, rows=table.rows)["n"].to_pylist()
+    return {offset: [f"{unique.name} has a later version"] for offset in found}
+
+
+def _arrived(table: Table, held: Held, values: Mapping[str, Any]) -> int:
+    """When a row came in first, which is what tells versions apart."""
+    schema = table.schema
+    if not held.file:
+        return held.at
+    said = None if schema.arrival is None else values[schema.arrival.name]
+    return int(values[schema.event.name]) + schema.late_by if said is None else int(said)
 
 
 def _typed(table: Table, rows: Mapping[int, Mapping[str, Any]], now: int) -> pa.Table:

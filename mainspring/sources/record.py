@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from mainspring.expressions import kind_of
 from mainspring.sources.source import Source
 from mainspring.sources.table import LIVE, arrow_schema
-from mainspring.vectors import from_values, to_arrow
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -46,17 +43,17 @@ Numbered = tuple[int, Record]
 
 def rows_of(source: type[Source], records: Iterable[Numbered]) -> pa.Table:
     """The records of one source as rows of its table."""
-    schema = source.__schema__
+    schema, wanted = source.__schema__, arrow_schema(source.__schema__)
     mine = [(offset, r) for offset, r in records if r.source == schema.id]
-    columns: list[Any] = []
-    for position, column in enumerate(schema.columns.values()):
-        vector = from_values([r.values[position] for _, r in mine], kind_of(column))
-        columns.append(
-            to_arrow(vector, kind_of(column)).cast(arrow_schema(schema).field(position).type)
+    columns: list[Any] = [
+        pa.array(
+            [r.values[position] for _, r in mine], wanted.field(position).type, from_pandas=True
         )
-    offsets = np.array([LIVE + offset for offset, _ in mine], np.int64)
-    arrivals = np.array([r.arrival for _, r in mine], np.int64)
-    return pa.table([*columns, offsets, arrivals], schema=arrow_schema(schema))
+        for position in range(len(schema.columns))  # from pandas: NaN is NULL
+    ]
+    offsets = pa.array([LIVE + offset for offset, _ in mine], pa.int64())
+    arrivals = pa.array([r.arrival for _, r in mine], pa.int64())
+    return pa.table([*columns, offsets, arrivals], schema=wanted)
 
 
 def values_in_order(source: type[Source], row: Mapping[str, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 A unique value belongs to the row of the table that has it, else to the good row of the file that
 comes first. A row with the same content as the owner is that row, sent again: it is left out. One
 with other content is not unique. Rows that are bad for another reason own nothing. In a change
-feed every row is a version: only one with the same content and arrival time is a repeat.
+feed every row is a version: only one that the table has, arrival time and all, is a repeat.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mainspring.engines.base import Engine, Relation
 from mainspring.sources.contract import checks
-from mainspring.sources.mask import FAULTS, names, quoted
+from mainspring.sources.mask import FAULTS, quoted
 from mainspring.sources.source import Column, Schema
 from mainspring.sources.table import OFFSET
 
@@ -103,8 +103,10 @@ def _repeats(key: str, schema: Schema) -> str:
 
     Contents are compared by a 64-bit hash, so that memory holds keys and numbers only.
     """
-    row = f"{key} AS key, hash({names(schema)}) AS content, {OFFSET} AS n"
+    told = schema.columns if schema.is_feed else _without_arrival(schema)
+    row = f"{key} AS key, hash({', '.join(map(quoted, told))}) AS content, {OFFSET} AS n"
     place = "key, content" if schema.is_feed else "key"
+    repeats = "number > 1 AND NOT first_is_new" if schema.is_feed else "number > 1"
     suspect = f"hash({key}) IN (SELECT h FROM suspects)"
     return f"""
         WITH rows AS (
@@ -112,6 +114,12 @@ def _repeats(key: str, schema: Schema) -> str:
             WHERE {FAULTS} = 0 AND {key} IS NOT NULL AND {suspect}
             UNION ALL SELECT {row}, false FROM stored WHERE {suspect}),
         placed AS (
-            SELECT *, first_value(content) OVER place AS first, row_number() OVER place AS number
+            SELECT *, first_value(content) OVER place AS first,
+                first_value(is_new) OVER place AS first_is_new, row_number() OVER place AS number
             FROM rows WINDOW place AS (PARTITION BY {place} ORDER BY is_new, n))
-        SELECT n, content = first AS same FROM placed WHERE is_new AND number > 1 ORDER BY n"""
+        SELECT n, content = first AS same FROM placed WHERE is_new AND {repeats} ORDER BY n"""
+
+
+def _without_arrival(schema: Schema) -> list[str]:
+    """The columns that make a row the same: one that came live has no arrival time in it."""
+    return [name for name, c in schema.columns.items() if c is not schema.arrival]

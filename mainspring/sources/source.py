@@ -186,12 +186,12 @@ def event_time(*, late_by: timedelta = timedelta(0), field: str = "") -> Any:
 
 
 def change(*, field: str = "") -> Any:
-    """The column that makes a source a change feed: what each row does to the row of its key.
+    """The column of a change feed that says what a row does to that of its key.
 
-    A row is a version of the one row with its unique key: `insert` and `upsert` put it in place of
-    the version before, `delete` takes that away. A version counts from its arrival on, and until
-    the next one arrives, in training and in serving alike. A row to delete needs its unique key and
-    its event time; other columns may be NULL.
+    With it a row is a version of the one row with its unique key: `insert` and `upsert` put it in
+    place of the version before, `delete` takes that away. A version counts from its arrival on, and
+    until the next one arrives, in training and in serving alike. A row to delete needs its unique
+    key and its event time; other columns may be NULL.
 
     Args:
         field: the column's name in the file, where it differs.
@@ -209,9 +209,10 @@ def change(*, field: str = "") -> Any:
 
 
 def arrival_time(*, field: str = "") -> Any:
-    """The column of history that says when a row could be known; where NULL, `late_by` says it.
+    """The column of history that says when a row could be known.
 
-    A row that comes live is stamped when it is taken in, whatever the column has.
+    Where it is NULL the row arrives `late_by` after its event. A row that comes
+    live is stamped when it is taken in, whatever the column has.
 
     Args:
         field: the column's name in the file, where it differs.
@@ -291,7 +292,7 @@ class Source:
 
     Raises:
         InvalidDeclaration: a column of an unknown type, none or several event times, a change feed
-            without a unique column.
+            without one unique column that is never NULL, an arrival time that is the event time.
 
     Example:
         >>> class Click(Source, url="clicks/*.parquet"):
@@ -313,10 +314,12 @@ class Source:
             raise _invalid(cls, problem, "mark one column: = ms.event_time()")
         unique = next((c for c in columns.values() if c.checks.unique), None)
         changes = _only(cls, columns.values(), "change", str)
-        if changes is not None and unique is None:
-            problem = f"{changes.name} changes rows that nothing names"
-            raise _invalid(cls, problem, "mark their key: = ms.column(unique=True)")
+        if changes is not None:
+            _refuse_unnamed(cls, columns.values(), changes)
         arrival = _only(cls, columns.values(), "arrival", datetime)
+        if arrival is not None and arrival.field == times[0].field:
+            problem = f"{arrival.name} and {times[0].name} are one column of the file"
+            raise _invalid(cls, problem, f"take {arrival.name} out: it says nothing more")
         cls.__schema__ = Schema(
             name or cls.__name__, url, declared_at(), columns, times[0], unique, changes, arrival
         )
@@ -351,6 +354,22 @@ def _only(cls: type, columns: Iterable[Column[Any]], role: Role, kind: type) -> 
         problem = f"{found[0].name} is a {found[0].type.__name__}"
         raise _invalid(cls, problem, f"write {found[0].name}: Column[{kind.__name__}]")
     return found[0] if found else None
+
+
+def _refuse_unnamed(cls: type, columns: Iterable[Column[Any]], change: Column[Any]) -> None:
+    """Refuses a change feed unless one column that is always there names the row it changes."""
+    keys = [c for c in columns if c.checks.unique]
+    if not keys:
+        problem = f"{change.name} changes rows that nothing names"
+        raise _invalid(cls, problem, "mark their key: = ms.column(unique=True)")
+    if len(keys) > 1:
+        named = " or ".join(c.name for c in keys)
+        problem = f"{change.name} changes the row of {named}: which one is not said"
+        raise _invalid(cls, problem, "keep unique=True on one column")
+    if keys[0].nullable:  # NULLs would be versions of one row
+        problem = f"{change.name} changes the row of {keys[0].name}, which may be NULL"
+        kind = keys[0].type.__name__
+        raise _invalid(cls, problem, f"write {keys[0].name}: Column[{kind}]")
 
 
 def _declared_columns(cls: type[Source], body: types.FrameType) -> list[tuple[str, Column[Any]]]:

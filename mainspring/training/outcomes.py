@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from mainspring.clock import NEVER
 from mainspring.engines.base import Engine
 from mainspring.expressions import columns_of, kind_of
 from mainspring.features.point_in_time import event_of, quoted
@@ -21,7 +22,7 @@ from mainspring.sources.versions import FOREVER, UNTIL, versions
 from mainspring.training.label import Label
 from mainspring.vectors import Vector, evaluate, from_arrow
 
-ID, AT, KNOWN = "__id", "__at", "__known"
+ID, AT, KNOWN, TAKEN_BACK = "__id", "__at", "__known", "__taken_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Outcomes:
         ids: the request's key, as text.
         at: the request's time, in microseconds.
         value: the label, 0 or 1 for a flag; NaN while pending, or where censored.
-        known_at: when the label could be known; for a request that is pending, when it will have
-            matured.
+        known_at: since when the label could be known as it is; for a request that is pending, when
+            it will have matured.
         censored: whether the request matured without an outcome and without a default.
 
     Example:
@@ -85,7 +86,8 @@ def outcomes(
 
     An outcome counts if its event lies within the maturity of its request, and from its arrival on;
     of several, the one that arrived last counts: it corrects the others. Of a change feed, the
-    version that stands at `now` counts. Nothing that arrived at `now` or later is looked at.
+    version that stands at `now` counts; a request whose outcome was taken away is one without.
+    Nothing that arrived at `now` or later is looked at.
     """
     requests, results = tables(label.request).rows, tables(label.outcome).rows
     found = engine.select(_query(label, start, end, now), requests=requests, results=results)
@@ -95,16 +97,14 @@ def outcomes(
     missing = np.nan if label.missing is None else label.missing
     value = np.where(came, _said(label, found), np.where(is_over, missing, np.nan))
     known_at = np.where(came, from_arrow(found[KNOWN], "time"), settled)
+    known_at = np.maximum(known_at, np.asarray(found[TAKEN_BACK].fill_null(NEVER)))
     ids = from_arrow(found[ID], "text")
     return Outcomes(ids, at, value, known_at, is_over & np.isnan(value))
 
 
 def _query(label: Label[Any], start: int, end: int, now: int) -> str:
     asked, came = event_of(label.request), event_of(label.outcome)
-    results = "results"
-    if label.outcome.__schema__.is_feed:
-        standing = versions(label.outcome, f"{ARRIVAL} < {now}", results)
-        results = f"(SELECT * FROM {standing} WHERE {UNTIL} = {FOREVER})"
+    results = versions(label.outcome, f"{ARRIVAL} < {now}", "results")
     names = sorted({c.name for c in columns_of(label.value) if isinstance(c, Column)})
     said = "".join(f", r.{quoted(name)}" for name in names)
     return f"""
@@ -112,10 +112,13 @@ def _query(label: Label[Any], start: int, end: int, now: int) -> str:
             SELECT {quoted(label.of.name)} AS {ID}, {asked} AS {AT} FROM requests
             WHERE {asked} >= {start} AND {asked} < {end} AND greatest({asked}, {ARRIVAL}) < {now}
         ), came AS (
-            SELECT *, {came} AS __event, greatest({came}, {ARRIVAL}) AS {KNOWN} FROM {results}
-            WHERE {came} >= {start} AND greatest({came}, {ARRIVAL}) < {now}
+            SELECT *, {came} AS __event, greatest({came}, {ARRIVAL}) AS __seen,
+                CASE WHEN {UNTIL} = {FOREVER} THEN __seen END AS {KNOWN},
+                CASE WHEN {UNTIL} < {FOREVER} THEN {UNTIL} END AS {TAKEN_BACK}
+            FROM {results} WHERE {came} >= {start} AND __seen < least({now}, {UNTIL})
         )
-        SELECT CAST(a.{ID} AS VARCHAR) AS {ID}, a.{AT}, r.{KNOWN}{said}
+        SELECT CAST(a.{ID} AS VARCHAR) AS {ID}, a.{AT}, r.{KNOWN}{said},
+            max(r.{TAKEN_BACK}) OVER (PARTITION BY a.{ID}, a.{AT}) AS {TAKEN_BACK}
         FROM asked a LEFT JOIN came r
             ON r.{quoted(label.when.name)} = a.{ID}
             AND r.__event >= a.{AT} AND r.__event <= a.{AT} + {label.maturity}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,52 @@ def test_a_full_disk_leaves_what_waits_for_later(
             assert (stream.behind, stream.alive) == (1, True)
         stream.close()
         assert read(stream, "c")[1]["payments"] == 1
+
+
+def test_freshness_is_of_whole_appends_from_the_log_to_the_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "BATCH", 2)
+    seconds = iter([10.0, 10.25, 11.0, 12.0])
+    monkeypatch.setattr("mainspring.features.freshness.monotonic", lambda: next(seconds))
+    with opened(tmp_path, VirtualClock(START)) as stream:
+        append(stream)
+        append(stream, *(payment(f"p{n}", "c", 1.0, START) for n in range(3)))
+        append(stream, payment("p3", "c", 1.0, START))
+        stream.apply()
+        assert (stream.applied, stream.freshness.events) == (2, 0)
+        stream.apply()
+        found = stream.freshness
+        assert (stream.applied, found.events, found.seconds) == (4, 4, 3 * 2.0 + 1.75)
+        assert [upto for bound, upto in found.upto() if bound in (1.0, 2.0)] == [0, 4]
+
+
+def test_what_was_applied_on_opening_has_no_freshness(tmp_path: Path) -> None:
+    with opened(tmp_path, VirtualClock(START)) as stream:
+        append(stream, payment("p1", "c", 1.0, START))
+    with opened(tmp_path, VirtualClock(START)) as stream:
+        assert (stream.applied, stream.behind, stream.freshness.events) == (1, 0, 0)
+
+
+def test_the_rows_of_a_busy_stream_gather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "GATHER", 0.1)
+    batches = list[float]()
+    with opened(tmp_path, SystemClock()) as stream:
+        apply = stream._online.apply
+
+        def noted(*arguments: Any) -> None:
+            batches.append(monotonic())
+            apply(*arguments)
+
+        monkeypatch.setattr(OnlineFeatures, "apply", lambda _, *arguments: noted(*arguments))
+        stream.start()
+        for number in range(100):
+            append(stream, payment(f"p{number}", "c", 1.0, START))
+            SystemClock().wait(0.003)
+        stream.close()
+        assert read(stream, "c")[1]["payments"] == 100
+    assert len(batches) > 2
+    assert np.diff(batches)[:-1].min() > 0.05  # closing waits for nothing
 
 
 def test_every_concurrent_read_equals_the_offline_value_at_its_time(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from mainspring.graph import Graph
-from mainspring.retraining.live import FOLDED, Live
+from mainspring.retraining.live import Live
+from mainspring.retraining.past import FOLDED
 from mainspring.serving.endpoint import Endpoint
 from mainspring.serving.prediction_log import PredictionLog
 from mainspring.serving.service import Service

@@ -283,7 +283,9 @@ def test_metrics_count_what_happened(shop: Graph, home: Home) -> None:
         'mainspring_events_total{source="Payment",state="taken"} 1.0',
         'mainspring_request_seconds_count{name="payment"} 1.0',
         'mainspring_version{endpoint="payment",role="champion"} 2.0',
-        "mainspring_stream_behind",
+        "mainspring_stream_behind_records",
+        "mainspring_stream_applied_offset",
+        'mainspring_feature_freshness_seconds_bucket{le="+Inf"}',
         "mainspring_feature_lag_seconds",
     ):
         assert line in text

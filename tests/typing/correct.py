@@ -39,6 +39,19 @@ class Delivery(ms.Source, url="deliveries.parquet"):
     arrived_at: Column[datetime] = ms.event_time(late_by=minutes(2))
 
 
+class Menu(ms.Source, url="menus.parquet"):
+    menu_id: Column[str] = ms.column(unique=True)
+    shop: Column[str]
+    dishes: Column[int]
+    change: Column[str] = ms.change()
+    known_at: Column[datetime | None] = ms.arrival_time()
+    changed_at: Column[datetime] = ms.event_time()
+
+
+class Kitchen(ms.FeatureView, key=Menu.shop):
+    dishes = ms.latest(Menu.dishes)
+
+
 class Shop(ms.FeatureView, key=Delivery.shop):
     took_1h = ms.mean(Delivery.took, window=hours(1))
     took_1d = ms.mean(Delivery.took, window=days(1), hop=hours(1))
@@ -89,6 +102,7 @@ rows = ms.TrainingSet(
     late,
     [
         Shop,
+        Kitchen.dishes,
         Courier.known_tips,
         Courier.note,
         Order.shop,
@@ -169,5 +183,14 @@ order = Order(
     promised_at=None,
     ordered_at=datetime(2024, 5, 1, tzinfo=UTC),
 )
+menu = Menu(
+    menu_id="m1",
+    shop="north",
+    dishes=12,
+    change="insert",
+    known_at=None,
+    changed_at=datetime(2024, 5, 1, tzinfo=UTC),
+)
+unknown: datetime | None = menu.known_at
 cost: float = order.price * order.items
 waiting: str | None = order.courier

@@ -41,6 +41,7 @@ LATER = "Order.promised_at <="
 LATE = '"late",\n    of=Order.order_id'
 WITHIN = "value=Delivery.took > 45,\n    within=days(2),"
 ROWS = "Mean(),\n    rows,"
+KEY = "menu_id: Column[str]"
 MODEL = '"lateness",\n    model,\n    rollout'
 
 MISTAKES = [
@@ -71,6 +72,11 @@ MISTAKES = [
     Mistake("bucket of a time", "hash_bucket(Order.shop", "hash_bucket(Order.ordered_at"),
     Mistake("buckets as a text", "Order.shop, 64", 'Order.shop, "64"'),
     Mistake("late_by as a bare number", "late_by=minutes(2)", "late_by=120"),
+    Mistake("change of rows without a key", "menu_id: Column[str] = ms.column(unique=True)", KEY),
+    Mistake("change that is a number", "change: Column[str]", "change: Column[int]"),
+    Mistake("arrival time that is a text", "known_at: Column[datetime |", "known_at: Column[str |"),
+    Mistake("requests that may be changed", "busy, request=Order", "busy, request=Menu"),
+    Mistake("misspelt column of a feed", "latest(Menu.dishes)", "latest(Menu.dish)"),
     Mistake("training set asks for an unknown feature", "Courier.known_tips", "Courier.most_tips"),
     Mistake("training set lists a text", "Courier.known_tips", "'Courier.known_tips'"),
     Mistake("lookback as a bare number", "lookback=days(120)", "lookback=120"),
@@ -97,7 +103,11 @@ MISTAKES = [
     Mistake("row without a column", "    items=2,\n", ""),
 ]
 
-NOT_SEEN_BY_CHECKERS = {"column of another source in a view"}
+NOT_SEEN_BY_CHECKERS = {
+    "column of another source in a view",
+    "change of rows without a key",
+    "requests that may be changed",
+}
 NOT_SEEN_AT_LOAD = {"row of a wrong type"}  # a row is checked by the contract when it is ingested
 
 
