@@ -156,7 +156,6 @@ def names_of(letter: str, numbers: Vector) -> pa.Array:
 
 
 def requests_of(folder: str) -> tuple[dict[str, Vector], Vector]:
-    """The requests of a folder as vectors, and their times."""
-    rows = pq.read_table(Path(folder) / "requests.parquet")
-    columns = {name: from_arrow(rows[name], "text") for name in ("user", "item")}
-    return columns, rows["at"].to_numpy()
+    """The users of a folder's requests as vectors, and their times."""
+    rows = pq.read_table(Path(folder) / "requests.parquet", columns=["user", "at"])
+    return {"user": from_arrow(rows["user"], "text")}, rows["at"].to_numpy()

@@ -16,7 +16,7 @@ from mainspring.engines.base import Relation
 from mainspring.errors import UnreadableFile
 
 _BATCH = 20_000  # rows: small enough for bounded memory, large enough for speed
-_BOUND = "300MB"  # of what a stream may hold: a sort of more goes through the disk
+_BOUND = "200MB"  # of what a stream may hold: a sort of more goes through the disk
 _DAMAGE = (
     duckdb.ConversionException,
     duckdb.InvalidInputException,

@@ -30,6 +30,7 @@ class Entity:
     view: View
     layout: Layout
     packing: Packing
+    _start: bytes
     _computed: dict[bytes, tuple[int, int, Ints]] = field(
         default_factory=dict[bytes, tuple[int, int, Ints]]
     )
@@ -38,7 +39,7 @@ class Entity:
     def of(cls, view: type[FeatureView]) -> Entity:
         """The entities of a view."""
         layout = Layout.of(view)
-        return cls(view.__view__, layout, Packing.of(layout))
+        return cls(view.__view__, layout, Packing.of(layout), f"{view.__view__.id}\0".encode())
 
     def key(self, *keys: object) -> bytes:
         """Where a key's state is."""
@@ -48,9 +49,11 @@ class Entity:
         """Where the states of keys are, given column by column; where nothing is for a NULL."""
         named = [_names(column) for column in columns]
         names = named[0] if len(named) == 1 else _paired(named)
-        start = f"{self.view.id}\0".encode()
+        start = self._start
         keys = [_NOWHERE if n is None else start + n.encode() for n in names]
-        return [k if len(k) <= _LONGEST else _shortened(k) for k in keys]
+        if max(map(len, keys), default=0) > _LONGEST:
+            keys = [k if len(k) <= _LONGEST else _shortened(k) for k in keys]
+        return keys
 
     def packed(self, states: States, now: int) -> list[bytes]:
         """The bytes of states, with the values as they are at `now`."""

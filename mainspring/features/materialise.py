@@ -197,7 +197,7 @@ def _unique_keys(
     for batch in engine.stream(query, rows=files):
         keys = from_arrow(batch["key"], kind_of(unique)).tolist()
         first = zip(keys, batch["first"].to_pylist(), strict=True)
-        yield {identity_key(source, k): offset.to_bytes(8) for k, offset in first}
+        yield {identity_key(source, k): offset.to_bytes(8, signed=True) for k, offset in first}
 
 
 def _standing(source: type[Source], known: str) -> str:

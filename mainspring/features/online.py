@@ -122,7 +122,7 @@ class OnlineFeatures:
     def first_offsets(self, identities: Sequence[bytes]) -> dict[bytes, int]:
         """The offset in its source's table at which each unique key arrived first, if it has."""
         found = zip(identities, self.store.read(identities), strict=True)
-        return {key: int.from_bytes(data) for key, data in found if data is not None}
+        return {key: int.from_bytes(data, signed=True) for key, data in found if data is not None}
 
     def apply(
         self, events: Events, upto: Applied, identities: Mapping[bytes, int] | None = None
@@ -137,7 +137,8 @@ class OnlineFeatures:
         if upto.offset <= known.offset:
             return
         upto = Applied(upto.offset, upto.arrival, history=known.history)
-        changed = {key: offset.to_bytes(8) for key, offset in (identities or {}).items()}
+        first = (identities or {}).items()
+        changed = {key: offset.to_bytes(8, signed=True) for key, offset in first}
         for source, rows in events:
             changed |= self._changed(source, rows, upto.arrival + 1)
         self.store.write(self.header(upto) | changed)

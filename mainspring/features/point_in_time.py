@@ -27,7 +27,7 @@ from mainspring.sources.table import ARRIVAL, OFFSET, Table
 from mainspring.sources.versions import UNTIL, versions
 from mainspring.vectors import Vector, evaluate_all
 
-PART = 250_000
+PART = 120_000
 """Events per part, or those of one key if they are more: what bounds the memory of a join."""
 
 PART_COLUMN, EVENT, VISIBLE = "__part", "__event", "__visible"

@@ -269,7 +269,7 @@ FORMULAS = {
 `since` makes of it what a request sees."""
 
 
-def since(last: Values, at: Ints) -> Values:
+def since(last: Values, at: Ints | int) -> Values:
     """Seconds from the latest event, in microseconds, to a request.
 
     Example:

@@ -21,7 +21,7 @@ from mainspring.engines.base import Engine
 from mainspring.engines.urls import connect_engine
 from mainspring.features.feature_set import resolve
 from mainspring.features.materialise import materialise
-from mainspring.features.online import Applied, OnlineFeatures
+from mainspring.features.online import Applied, OnlineFeatures, identity_key
 from mainspring.features.stream import Stream
 from mainspring.sources.log import Log
 from mainspring.sources.record import Record
@@ -163,6 +163,22 @@ class Ask(ms.Source, url="asks.parquet"):
 
 FEATURES = resolve([Card], Ask, "the test", "here")
 CARDS, PAYMENTS = 400, 4000
+
+
+def test_a_row_that_was_refused_and_mended_is_known_by_its_key(
+    store: OnlineStore, engine: Engine, tmp_path: Path
+) -> None:
+    """What the live path refused has an offset below 0."""
+    tables, online = Tables(tmp_path), OnlineFeatures.of(store, [Card])
+    columns = [["p1"], [7], [1.0], [5], [-3], [9]]
+    schema = arrow_schema(Payment.__schema__)
+    row = pa.table(
+        [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+    )
+    tables(Payment).append(row.to_batches(), ("test", 0))
+    materialise(online, tables, engine, 10, 0)
+    key = identity_key(Payment, "p1")
+    assert online.first_offsets([key]) == {key: -3}
 
 
 def payments(folder: Path) -> Tables:
