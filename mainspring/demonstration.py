@@ -19,8 +19,8 @@ from mainspring.graph import Graph
 from mainspring.models.model import Model
 from mainspring.monitoring.performance import measure
 from mainspring.processes import Processes
-from mainspring.retraining.live import FOLDED
 from mainspring.retraining.loop import Loop
+from mainspring.retraining.past import FOLDED
 from mainspring.serving.endpoint import Endpoint
 from mainspring.sources.home import Home
 from mainspring.sources.reader import Reader

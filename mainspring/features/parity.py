@@ -51,33 +51,50 @@ def compare(
     """
     triples = zip(features.names, features.expressions, features.kinds, strict=True)
     return [
-        _compared(name, _is_exact(e), kind, served[name], offline[name])
-        for name, e, kind in triples
+        _compared(name, is_exact(e), kind, served[name], offline[name]) for name, e, kind in triples
     ]
 
 
-def _is_exact(expression: Expr[Any]) -> bool:
+def is_exact(expression: Expr[Any]) -> bool:
+    """Whether a value must be equal to the bit.
+
+    Example:
+        >>> from mainspring import count, ewma, hours
+        >>> is_exact(count() / 2), is_exact(ewma(count().fill_null(0), half_life=hours(1)))
+        (True, False)
+    """
     return all(leaf.op in EXACT for leaf in leaves(expression))
 
 
-def _compared(name: str, exact: bool, kind: Kind, a: Vector, b: Vector) -> Compared:
+def gaps(kind: Kind, a: Vector, b: Vector, usual: float = 0.0) -> Vector:
+    """How far values are apart, relative to the larger, or to the `usual` where both are near 0.
+
+    What is no number, NULL and infinity too, is equal or infinitely far apart.
+
+    Example:
+        >>> gaps("number", np.array([1.0, np.nan, 2.0]), np.array([1.0, np.nan, np.inf]))
+        array([ 0.,  0., inf])
+    """
     if kind == "text" or kind == "time":
-        differs = np.array([x != y for x, y in zip(a, b, strict=True)], bool)
-        gap = differs.astype(np.float64)
-    else:
-        same_null = np.isnan(a) & np.isnan(b)
-        gap = np.where(same_null, 0.0, np.abs(a - b) / _scale(a, b))
-        gap = np.where(np.isnan(gap), np.inf, gap)
-        differs = gap > (0.0 if exact else TOLERANCE)
-    where = np.flatnonzero(differs)
+        return np.array([0.0 if x == y else np.inf for x, y in zip(a, b, strict=True)], float)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), max(usual, 1e-300))
+        gap = np.abs(a - b) / scale
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isfinite(a) & np.isfinite(b), gap, np.inf))
+
+
+def _compared(name: str, exact: bool, kind: Kind, a: Vector, b: Vector) -> Compared:
+    gap = gaps(kind, a, b, _usual(kind, a))
+    where = np.flatnonzero(gap > (0.0 if exact else TOLERANCE))
     worst = float(gap.max()) if len(gap) else 0.0
     return Compared(name, len(a), exact, len(where), worst, int(where[0]) if len(where) else -1)
 
 
-def _scale(a: Vector, b: Vector) -> Vector:
-    """What a difference is relative to: the larger value, or the usual one where both are near 0.
-
-    A difference of two features may be 0 while the features are not, and is as exact as they are.
-    """
-    usual = float(np.sqrt(np.nanmean(np.square(a)))) if np.isfinite(a).any() else 0.0
-    return np.maximum(np.maximum(np.abs(a), np.abs(b)), max(usual, 1e-300))
+def _usual(kind: Kind, values: Vector) -> float:
+    """What a difference of two features is relative to: it may be 0 while they are not, and is as
+    exact as they are."""
+    if kind == "text" or kind == "time":
+        return 0.0
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(np.square(known)))) if len(known) else 0.0

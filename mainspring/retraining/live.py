@@ -10,7 +10,10 @@ from mainspring.features.online import OnlineFeatures
 from mainspring.features.stream import first_arrivals
 from mainspring.features.view import FeatureView
 from mainspring.graph import Graph
+from mainspring.retraining.auditing import EVERY as EVERY_AUDIT
+from mainspring.retraining.auditing import Audits
 from mainspring.retraining.loop import Happened, Loop
+from mainspring.retraining.past import FOLDED, Past
 from mainspring.serving.endpoint import Endpoint
 from mainspring.serving.prediction_log import PredictionLog
 from mainspring.sources import record as records
@@ -19,7 +22,7 @@ from mainspring.sources.home import Home
 from mainspring.sources.reader import Reader
 from mainspring.sources.record import Numbered
 from mainspring.sources.source import Source
-from mainspring.windows import microseconds
+from mainspring.windows import microseconds, seconds
 
 BATCH = 20_000
 ROOM = 1.5
@@ -28,7 +31,8 @@ ROOM = 1.5
 EVERY = 1.0
 """Real seconds between two rounds: each is a commit per table that has new rows."""
 
-FOLDED = "folded"
+AUDIT_SECONDS = 20.0
+"""Real seconds between two audits at least, however fast the system's clock is."""
 
 
 class Live:
@@ -43,12 +47,14 @@ class Live:
     ) -> None:
         self._home, self._clock, self._told = home, clock, told
         self._known = VirtualClock(0)
-        self._loop = Loop(system, home, self._known)
         self._sources: dict[str, type[Source]] = {
             s.__schema__.id: s for s in system.of_kind(Source)
         }
         self._endpoints: list[Endpoint] = system.of_kind(Endpoint)
         self._online = OnlineFeatures.of(home.online(), system.of_kind(FeatureView))
+        every = max(EVERY_AUDIT, seconds(AUDIT_SECONDS * clock.speed))
+        audits = Audits(Past(home), self._online, every)
+        self._loop = Loop(system, home, self._known, audits=audits)
         self._reader = Reader(home.path("log"), self._folded())
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from mainspring.models.model import Model
 from mainspring.models.registry import Alias, decide
 from mainspring.monitoring.monitor import Monitor
 from mainspring.retraining import work
+from mainspring.retraining.auditing import Audits
 from mainspring.retraining.journal import Journal
 from mainspring.retraining.past import Past, move
 from mainspring.retraining.reason import DAY, Reasons
@@ -53,13 +54,22 @@ class Loop:
         home: where its state is.
         clock: the system's clock; leases of steps go by the time of day.
         sync: whether steps wait for the disk; a replay can be done again and need not.
+        audits: what compares served features with history's; a replay has nothing to compare.
 
     Raises:
         InvalidDeclaration: a monitor watches what no model answers from.
     """
 
-    def __init__(self, system: Graph, home: Home, clock: Clock, *, sync: bool = True) -> None:
-        self.system, self.home, self.clock = system, home, clock
+    def __init__(
+        self,
+        system: Graph,
+        home: Home,
+        clock: Clock,
+        *,
+        sync: bool = True,
+        audits: Audits | None = None,
+    ) -> None:
+        self.system, self.home, self.clock, self._audits = system, home, clock, audits
         self._past = Past(home)
         self.registry = self._past.registry
         self._journal = Journal(
@@ -78,7 +88,7 @@ class Loop:
         self._reasons = Reasons(self._past, self._endpoints)
 
     def tick(self) -> list[Happened]:
-        """Does what is due now, in order: measurements, monitors, rollouts, trainings.
+        """Does what is due now, in order: measurements, monitors, audits, rollouts, trainings.
 
         What fails is written down and left alone for a while; the rest goes on.
         """
@@ -87,6 +97,8 @@ class Loop:
             self._try(f"measuring {endpoint.name}", now, partial(self._measure, endpoint, now))
         for monitor, endpoints in self._monitors:
             self._try(monitor.name, now, partial(self._watch, monitor, endpoints, now))
+        for endpoint in self._endpoints if self._audits else ():
+            self._try(f"auditing {endpoint.name}", now, partial(self._audit, endpoint, now))
         for endpoint in self._endpoints:
             self._try(endpoint.name, now, partial(self._roll_out, endpoint, now))
         for retraining in self._retrainings:
@@ -188,6 +200,10 @@ class Loop:
         if found and self._watch_due(monitor, found[1]) <= now:
             do = partial(work.watched, self._past, monitor, *found, now)
             self._journal.run(f"watch/{monitor.name}/{now}", "watch", do)
+
+    def _audit(self, endpoint: Endpoint, now: int) -> None:
+        if self._audits is not None:
+            self._audits.run(endpoint, now, self._journal)
 
     def _champion_of(self, endpoints: list[Endpoint]) -> tuple[Endpoint, Alias] | None:
         """The first of several champions that there is."""

@@ -17,6 +17,9 @@ from mainspring.stores.base import Transaction
 from mainspring.training.outcomes import Outcomes, outcomes
 from mainspring.vectors import Vector
 
+FOLDED = "folded"
+"""The cursor of how far the log is in the tables."""
+
 
 class Past:
     """What is known of the past of endpoints and models.

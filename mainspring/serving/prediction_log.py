@@ -94,11 +94,19 @@ class PredictionLog:
         features = [from_values([a["features"].get(n) for a in made], kind) for n, kind in kinds]
         return self._append(columns, features, ("log", end))
 
-    def features(self, start: int, end: int) -> Rows:
+    def features(self, start: int, end: int, limit: int = 1 << 62, seed: int = 0) -> Rows:
         """The features that answers to requests with `start <= time < end` were made from; NULL
-        where one was not declared yet."""
+        where one was not declared yet.
+
+        Args:
+            limit: how many answers to take at most, drawn at random.
+        """
         names, kinds = self._features.names, self._features.kinds
-        found = self._select("*", start, end, "role <> 'fallback'")
+        drawn = f"""role <> 'fallback' AND request_id IN (
+            SELECT request_id FROM log WHERE __at >= {start} AND __at < {end}
+                AND role <> 'fallback'
+            ORDER BY hash(request_id, {seed}), request_id LIMIT {limit})"""
+        found = self._select("*", start, end, drawn)
         columns = {
             name: from_arrow(found[_column(name)], kind)
             if _column(name) in found.column_names

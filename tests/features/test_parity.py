@@ -71,3 +71,14 @@ def test_null_on_one_side_is_caught() -> None:
 
 def test_text_is_compared_as_it_is() -> None:
     assert compared(card=np.array(["a", "b", ""], object))["card"].differ == 1
+
+
+def test_infinity_is_equal_to_itself_and_hides_nothing_else() -> None:
+    infinite = np.array([np.inf, np.nan, 30.0])
+    served = {"Card.payments": np.array([1.0, 2.0, 3.0]), "Card.spent": infinite}
+    served |= {"Card.trend": np.zeros(3), "card": np.array(["a", "b", "c"], object)}
+    off = {**served, "Card.spent": np.array([np.inf, np.nan, 31.0])}
+    found = {c.name: c for c in compare(features(), served, served)}
+    assert found["Card.spent"].differ == 0
+    found = {c.name: c for c in compare(features(), served, off)}
+    assert (found["Card.spent"].differ, found["Card.spent"].first) == (1, 2)
