@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ from mainspring.terminal import (
     line,
     show_audit,
     show_backfilled,
+    show_description,
     show_error,
     show_happened,
     show_held,
@@ -49,6 +51,8 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke their source's contract.")
 app.add_typer(quarantine_app, name="quarantine")
+features_app = typer.Typer(no_args_is_help=True, help="What features are and what they cost.")
+app.add_typer(features_app, name="features")
 
 File = Annotated[Path, typer.Argument(help="the system file", show_default=False)]
 HomeOption = Annotated[
@@ -303,7 +307,7 @@ def audit(
         for name in [endpoint] if endpoint else operations.endpoint_names(system):
             with working(f"comparing the features of {name}"):
                 found = operations.audit(system, at, name, start=first, end=last, limit=rows)
-            show_audit(found)
+            show_audit(name, found)
             if found.first or found.missing:
                 raise typer.Exit(1)
 
@@ -379,9 +383,25 @@ def conclude(system: Graph, home: Home, start: int, end: int) -> None:
     for name in operations.endpoint_names(system):
         with working(f"comparing the features of {name}"):
             found = operations.audit(system, home, name, start=start, end=end, limit=10_000)
-        show_audit(found)
+        show_audit(name, found)
     for text in demonstration.summary(system, home, start, end):
         line(text)
+
+
+@features_app.command(name="describe")
+def features_describe(
+    file: File,
+    view: Annotated[str | None, typer.Argument(help="a view; all without it")] = None,
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Shows what each feature is made of, how fresh it is, how often NULL, and what it costs."""
+    with opened(file, home) as (system, at), working("looking at the features") as say:
+        found = operations.describe(system, at, view, told=lambda name: say(f"looking at {name}"))
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        show_description(found)
 
 
 @quarantine_app.command(name="show")

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
-
 from mainspring.clock import Clock
 from mainspring.errors import NoEarlierChampion, NothingToAudit, UnknownName
+from mainspring.features.audit import Parity, audited
 from mainspring.features.backfill import Backfill, Told
+from mainspring.features.describe import Describing, of_view
+from mainspring.features.description import Description
 from mainspring.features.feature_set import FeatureSet
+from mainspring.features.key_rows import Evidence
 from mainspring.features.materialise import history_of, materialise
 from mainspring.features.online import OnlineFeatures
-from mainspring.features.parity import Compared, compare
 from mainspring.features.view import FeatureView
 from mainspring.graph import Graph, Plan, difference
 from mainspring.models.model import Model
 from mainspring.models.registry import Registry
-from mainspring.retraining.live import FOLDED
 from mainspring.retraining.loop import Happened, Loop
+from mainspring.retraining.past import FOLDED
 from mainspring.serving.endpoint import Endpoint
 from mainspring.serving.request import identity_of
 from mainspring.serving.rollout import CHAMPION, crown_by_hand
@@ -30,7 +32,6 @@ from mainspring.sources.home import Home
 from mainspring.sources.ingest import Ingested, ingest
 from mainspring.sources.source import Source
 from mainspring.training.training_set import TrainingSet
-from mainspring.vectors import Vector
 
 
 def changes(system: Graph, home: Home) -> tuple[Plan, dict[str, str]]:
@@ -83,9 +84,7 @@ def materialise_all(
         known = online.applied().history
         if known == history_of(online, home.table, home.engine):
             return False
-    with home.metadata.read() as snapshot:
-        row = snapshot.one("cursor", name=FOLDED)
-    folded = 0 if row is None else row["value"]
+    folded = _folded(home)
     materialise(online, home.table, home.engine, now, folded, system.of_kind(Source), told=told)
     return True
 
@@ -148,6 +147,49 @@ def _feature_sets(system: Graph) -> dict[str, tuple[FeatureSet, str]]:
     return of_sets | {e.name: (e.feature_set, identity_of(e).name) for e in endpoints}
 
 
+def describe(
+    system: Graph,
+    home: Home,
+    view: str | None = None,
+    *,
+    told: Callable[[str], None] = lambda name: None,
+) -> Description:
+    """What features are made of, how fresh they are, how often NULL, and what they cost.
+
+    It changes nothing, and takes what is there: in an empty home that is what is declared.
+
+    Args:
+        view: a view by name; without it, all views, and the training sets that list them.
+        told: is told the name of what is looked at.
+
+    Raises:
+        UnknownName: there is no such view.
+    """
+    views: dict[str, type[FeatureView]] = {v.__view__.id: v for v in system.of_kind(FeatureView)}
+    if view is not None and view not in views:
+        raise UnknownName.among("view", view, views)
+    sets = {id(f): (name, f) for name, (f, _) in reversed(_feature_sets(system).items())}
+    named = dict(reversed(sets.values()))
+    with ExitStack() as opened:
+        online = _built(system, home, opened)
+        describing = Describing(home.table, home.engine, online, home.clock().now())
+        if view is None:
+            return describing.all(views.values(), named, told)
+        chosen = views[view]
+        request = next((f.request for f in named.values() if chosen in f.views), None)
+        alone = {} if request is None else {chosen.__name__: of_view(chosen, request)}
+        return replace(describing.all([chosen], alone, told), sets=[])
+
+
+def _built(system: Graph, home: Home, opened: ExitStack) -> OnlineFeatures | None:
+    """The online features, if they are built."""
+    if not home.path("online").exists():
+        return None
+    store = opened.enter_context(closing(home.online()))
+    online = OnlineFeatures.of(store, system.of_kind(FeatureView))
+    return online if online.materialised else None
+
+
 def _backfilled(
     name: str, past: Backfill, features: FeatureSet, start: int, end: int, told: Told
 ) -> Backfilled:
@@ -157,27 +199,9 @@ def _backfilled(
     return Backfilled(name, *past.content(start, end), features.names, computed)
 
 
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """What an audit found.
-
-    Attributes:
-        requests: how many logged answers were compared; `missing` of them had no request row to
-            recompute from.
-        features: how each feature compares.
-        first: the key of the first request that differs; None if none does.
-    """
-
-    endpoint: str
-    requests: int
-    missing: int
-    features: Sequence[Compared]
-    first: str | None
-
-
 def audit(
     system: Graph, home: Home, endpoint: str, *, start: int, end: int, limit: int, seed: int = 0
-) -> Audited:
+) -> Parity:
     """Recomputes the features of logged answers offline, and compares them with what serving used.
 
     Args:
@@ -190,26 +214,24 @@ def audit(
     """
     declared = endpoint_named(system, endpoint)
     loop = Loop(system, home, home.clock())
-    served = loop.answered(declared).features(start, end)
+    served = loop.answered(declared).features(start, end, limit, seed)
     if not len(served):
         raise NothingToAudit(endpoint=endpoint)
-    chosen = np.arange(len(served))
-    if len(chosen) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
-    served = served.take(chosen)
-    offline = loop.backfill(declared).compute(served.ids, served.at)
-    position = {pair: i for i, pair in enumerate(zip(offline.ids, offline.at, strict=True))}
-    pairs = zip(served.ids, served.at, strict=True)
-    matched = np.array([position.get(pair, -1) for pair in pairs], np.int64)
-    left, right = served.take(matched >= 0), offline.take(matched[matched >= 0])
-    found = compare(declared.feature_set, left.columns, right.columns)
-    missing = int((matched < 0).sum())
-    return Audited(endpoint, len(left), missing, found, _first(left.ids, found))
+    features, identity = declared.feature_set, identity_of(declared).name
+    with ExitStack() as opened:
+
+        def evidence() -> Evidence:
+            store = opened.enter_context(closing(home.online()))
+            online = OnlineFeatures.of(store, system.of_kind(FeatureView))
+            return Evidence(home.table, home.engine, online, home.path("log"), _folded(home))
+
+        return audited(features, identity, served, loop.backfill(declared), evidence)
 
 
-def _first(ids: Vector, found: Sequence[Compared]) -> str | None:
-    differing = [c.first for c in found if c.first >= 0]
-    return str(ids[min(differing)]) if differing else None
+def _folded(home: Home) -> int:
+    with home.metadata.read() as snapshot:
+        row = snapshot.one("cursor", name=FOLDED)
+    return 0 if row is None else int(row["value"])
 
 
 def promote(

@@ -11,10 +11,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from mainspring.clock import format_time
+from mainspring.console.words import percent, span
 from mainspring.errors import MainspringError
+from mainspring.features.audit import Parity
+from mainspring.features.description import DescribedSet, DescribedView, Description
 from mainspring.graph import Plan
 from mainspring.models.registry import Version
-from mainspring.operations import Audited, Backfilled
+from mainspring.operations import Backfilled
 from mainspring.retraining.loop import Happened
 from mainspring.sources.ingest import Ingested
 from mainspring.sources.quarantine import Held
@@ -116,8 +119,8 @@ def show_backfilled(found: Backfilled) -> None:
     line(f"[dim]content hash {found.hash}[/]")
 
 
-def show_audit(found: Audited) -> None:
-    """Prints how each feature compares, and the first request that differs."""
+def show_audit(endpoint: str, found: Parity) -> None:
+    """Prints how each feature compares, and why the first request that differs does."""
     shown = table("feature", "must be", "differ", "worst difference")
     for c in found.features:
         asked = "equal" if c.exact else "within 1e-9"
@@ -125,9 +128,62 @@ def show_audit(found: Audited) -> None:
     screen.print(shown)
     differ = sum(c.differ for c in found.features)
     missing = f", {found.missing:,} without a request row" if found.missing else ""
-    line(f"{found.endpoint}: {found.requests:,} requests, {differ:,} values differ{missing}")
+    line(f"{endpoint}: {found.requests:,} requests, {differ:,} values differ{missing}")
     if found.first:
         line(f"first request that differs: {escape(found.first)}")
+    for explanation in found.explanations:
+        for text in explanation.lines() if explanation.request == found.first else ():
+            line(escape(text))
+
+
+def show_description(found: Description) -> None:
+    """Prints each view with its features, then what training sets and endpoints make of them."""
+    for view in found.views:
+        _show_view(view)
+    for each in found.sets:
+        _show_set(each)
+    if found.applied is None:
+        line("the online store is not built yet")
+    else:
+        line(f"the online store has all that arrived until {format_time(found.applied)[:19]}")
+
+
+def _show_view(view: DescribedView) -> None:
+    line(f"[bold]{view.name}[/] of {view.source}, by {' and '.join(view.key)}")
+    line(f"[dim]{_of_view(view)}[/]")
+    shown = table("feature", "is", "window", "from", "NULL", "offline", "online")
+    for f in view.features:
+        offline = "–" if f.offline_us is None else f"{f.offline_us:,.2f} µs"
+        online = "–" if f.bytes is None else f"{f.bytes:,.0f} B"
+        definition, origins = escape(f.definition), ", ".join(f.lineage)
+        shown.add_row(f.name, definition, f.window, origins, _share(f.null_share), offline, online)
+    screen.print(shown)
+
+
+def _of_view(view: DescribedView) -> str:
+    """What is known of a view as a whole."""
+    if view.age_us is None:
+        return "nothing is there yet"
+    how = "in the online store" if view.measured else "as computed from rows"
+    kept = "" if view.bytes is None else f", {view.bytes:,.0f} bytes each {how}"
+    read = "" if view.online_us is None else f"; a read takes {view.online_us:,.0f} µs"
+    return f"newest row {span(view.age_us)} ago; {view.entities:,} entities{kept}{read}"
+
+
+def _show_set(found: DescribedSet) -> None:
+    read = "" if found.online_us is None else f"; a read takes {found.online_us:,.0f} µs"
+    line(f"[bold]{found.name}[/] of {found.request}")
+    line(f"[dim]{found.requests:,} requests looked at{read}[/]")
+    shown = table("value", "from", "NULL")
+    for value in found.values:
+        shown.add_row(escape(value.name), ", ".join(value.lineage), _share(value.null_share))
+    screen.print(shown)
+
+
+def _share(share: float | None) -> str:
+    if share is not None and 0 < share < 0.001:
+        return "< 0.1 %"
+    return "–" if share is None else percent(share)
 
 
 def show_held(rows: Sequence[Held]) -> None:

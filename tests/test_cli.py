@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -127,6 +128,31 @@ def test_a_bar_says_how_far_a_backfill_is(monkeypatch: pytest.MonkeyPatch) -> No
         told("rows", 1.5, 4)
     assert "computing the features of rows" in shown.getvalue()
     assert "1 of 4 stretches" in shown.getvalue()
+
+
+def test_describe_says_what_is_declared_and_then_what_it_costs(shop: Path) -> None:
+    nothing = run("features", "describe", shop)
+    assert nothing.returncode == 0, nothing.stderr
+    assert "nothing is there yet" in nothing.stdout
+    assert "orders_1d" in nothing.stdout
+    run("ingest", shop)
+    found = run("features", "describe", shop).stdout
+    assert "5 entities" in found
+    assert "as computed from rows" in found
+    assert "2,000 requests looked at" in found
+    run("materialise", shop)
+    assert "the online store has all that arrived until" in run("features", "describe", shop).stdout
+
+
+def test_a_description_is_json_and_may_be_of_one_view(shop: Path) -> None:
+    run("ingest", shop)
+    found = json.loads(run("features", "describe", shop, "Shop", "--json").stdout)
+    (view,) = found["views"]
+    (feature,) = view["features"]
+    assert (feature["name"], feature["lineage"]) == ("orders_1d", ["Order"])
+    assert feature["bytes"] == view["bytes"] > 0
+    assert found["sets"] == []
+    assert "did you mean 'Shop'?" in refused("features", "describe", shop, "Shopp")
 
 
 def test_replay_trains_and_reports(shop: Path) -> None:

@@ -20,7 +20,11 @@ from tools import refresh_docs, refresh_readme
 REPOSITORY = Path(__file__).resolve().parent.parent
 README, DOCS = REPOSITORY / "README.md", REPOSITORY / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
-JOURNEYS = {"quickstart": ["quickstart.md", "operations.md"], "semantics": ["semantics.md"]}
+JOURNEYS = {
+    "quickstart": ["quickstart.md", "operations.md"],
+    "semantics": ["semantics.md"],
+    "features": ["features.md"],
+}
 """Pages that are run one after the other in one folder."""
 
 LANGUAGES = {"", "text", "json", "python", "console", "sh"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mainspring.console.history import INCIDENT, Event, ended
+from mainspring.features.audit import AUDITED, SKEWED
+from mainspring.monitoring.skew import skew_of
 from mainspring.stores.base import Row, Snapshot
 
 
@@ -68,6 +70,34 @@ def drift(snapshot: Snapshot, monitor: str, every: int, now: int, since: int = 0
     known = snapshot.select("incident", order="number", monitor=monitor)
     opened = (Event(i["opened_at"], ended(i, now), INCIDENT, i["subject"]) for i in known)
     return Drift(monitor, features, cells, tuple(e for e in opened if e.at >= first))
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """What the audits of an endpoint found: how many answers, and how many values of them differed.
+
+    Attributes:
+        name: what its incidents go by.
+        last: when the last audit was; None before the first.
+    """
+
+    name: str
+    endpoint: str
+    answers: int
+    differ: int
+    last: int | None
+    incidents: tuple[Row, ...]
+
+
+def skew(snapshot: Snapshot, endpoint: str) -> Skew:
+    """What the audits of an endpoint found so far."""
+    name = skew_of(endpoint)
+    last = snapshot.select("measurement", order="-at", limit=1, series=name, variant="")
+    incidents = tuple(snapshot.select("incident", order="-number", monitor=name))
+    counted = {row["name"]: row["value"] for row in snapshot.select("counter")}
+    differ = sum(n for of, n in counted.items() if of.startswith(f"{SKEWED}{endpoint}/"))
+    at = last[0]["at"] if last else None
+    return Skew(name, endpoint, counted.get(AUDITED + endpoint, 0), differ, at, incidents)
 
 
 def open_incidents(snapshot: Snapshot) -> list[Row]:

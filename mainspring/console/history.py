@@ -10,6 +10,7 @@ from mainspring.models.metrics import METRICS, Metric
 from mainspring.models.model import Model
 from mainspring.models.rule import Rule
 from mainspring.monitoring.monitor import Monitor
+from mainspring.monitoring.skew import skew_of
 from mainspring.serving.endpoint import Endpoint
 from mainspring.stores.base import Row, Snapshot
 
@@ -205,7 +206,8 @@ def headline(model: Model) -> Metric:
 
 
 def watching(system: Graph, endpoint: Endpoint) -> list[str]:
-    """The monitors that watch an endpoint's predictions or a view that it reads."""
+    """The monitors that watch an endpoint's predictions or a view that it reads, and its audit."""
     monitors: list[Monitor] = system.of_kind(Monitor)
     watched = (endpoint, *endpoint.feature_set.views)
-    return [m.name for m in monitors if any(m.watch is w for w in watched)]
+    own = [m.name for m in monitors if any(m.watch is w for w in watched)]
+    return [*own, skew_of(endpoint.name)]

@@ -105,3 +105,10 @@ def fates(snapshot: Snapshot, endpoint: str) -> dict[int, str]:
         for d in snapshot.select("decision", order="number", subject=endpoint, kind=kind)
     )
     return {d["evidence"]["version"]: d["kind"] for d in ended if "version" in d["evidence"]}
+
+
+def warnings(snapshot: Snapshot, model: str) -> dict[int, list[dict[str, str]]]:
+    """What the training of each version said of single features, by the version's number."""
+    trained = snapshot.select("decision", subject=model, kind="trained")
+    said = ((d["evidence"].get("version"), d["evidence"].get("warnings", [])) for d in trained)
+    return {number: found for number, found in said if number is not None}

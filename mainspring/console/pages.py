@@ -148,10 +148,11 @@ class Console:
         with self._home.metadata.read() as snapshot:
             now = self._now(snapshot, {})
             shown = [self._monitor(snapshot, m, now) for m in self._monitors]
+            audits = [drifting.skew(snapshot, e.name) for e in self._endpoints]
         for monitor in shown:
             if monitor["drift"].cells:
                 monitor["chart"] = drawn(drift_chart, monitor["drift"])
-        return self._page(request, "monitors", now, monitors=shown)
+        return self._page(request, "monitors", now, monitors=shown, audits=audits)
 
     def sources(self, request: Request) -> Response:
         """Each source's contract, its rows, and what is held in quarantine."""
@@ -244,5 +245,6 @@ def _versions(snapshot: Snapshot, model: Model, endpoints: list[Endpoint]) -> di
         "roles": roles,
         "fates": {n: f for e in answering for n, f in judged.fates(snapshot, e.name).items()},
         "runs": {r["version"]: r for r in runs},
+        "warnings": judged.warnings(snapshot, model.name),
         "compared": list({v.number: v for v in (*champions, *found[-1:])}.values()),
     }

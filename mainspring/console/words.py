@@ -9,6 +9,7 @@ from typing import Any
 
 from mainspring.clock import format_time
 from mainspring.expressions import Expr
+from mainspring.features.description import made
 from mainspring.features.view import lineage
 from mainspring.models.metrics import METRICS
 from mainspring.sources.source import Column
@@ -142,21 +143,6 @@ def checks(column: Column[Any]) -> str:
     return ", ".join(filter(None, said))
 
 
-def definition(feature: Expr[Any]) -> str:
-    """How a feature is made, without its window.
-
-    Example:
-        >>> from mainspring import count, hours
-        >>> definition(count(window=hours(1)))
-        'count()'
-    """
-    if "window" not in feature.settings:
-        return Expr.__repr__(feature)
-    where = feature.settings.get("where")
-    said = [*map(repr, feature.args), *([] if where is None else [f"where {where!r}"])]
-    return f"{feature.op}({', '.join(said)})"
-
-
 def window(feature: Expr[Any]) -> str:
     """How far back a feature looks; a dash for one that is made of others."""
     return repr(feature.settings["window"]) if "window" in feature.settings else "–"
@@ -194,7 +180,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "every": every,
     "worded": worded,
     "checks": checks,
-    "definition": definition,
+    "definition": made,
     "window": window,
     "lineage": origins,
     "pretty": pretty,

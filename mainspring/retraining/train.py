@@ -19,18 +19,21 @@ from mainspring.features.backfill import Backfill
 from mainspring.graph import SYSTEM_MODULE
 from mainspring.models.evaluate import evaluate
 from mainspring.models.fit import FitJob, Fitted, fit
+from mainspring.models.influence import unused, without_influence
 from mainspring.models.judge import Verdict, judge, scores
 from mainspring.models.ladder import Rows as FitRows
 from mainspring.models.metrics import METRICS
 from mainspring.models.model import Model
 from mainspring.models.outcome import Origin
 from mainspring.models.registry import Registry, decide
+from mainspring.models.runtime import load
 from mainspring.monitoring.profile import Cells
 from mainspring.monitoring.watch import SCORE
 from mainspring.retraining.opponents import opponents
 from mainspring.sources.home import Home
 from mainspring.stores.base import Transaction
 from mainspring.training.build import Built, build
+from mainspring.training.useful import Warned, costly, told, useless
 from mainspring.vectors import Vector
 from mainspring.windows import microseconds
 
@@ -45,6 +48,7 @@ class Trained:
     verdicts: list[Verdict]
     metrics: Mapping[str, Any]
     ladder: Mapping[str, Any]
+    warnings: Sequence[Warned] = ()
 
     @property
     def passed(self) -> bool:
@@ -85,6 +89,7 @@ def train(
         judge(model.gates, y, p, others, model.seed),
         scores(model.output, y, p, model.seed),
         _rungs(model, y, fitted.ladder),
+        _warnings(model, built, fitted, judged.columns, now, home),
     )
 
 
@@ -115,6 +120,19 @@ def _rungs(model: Model, y: Vector, ladder: Mapping[str, Vector]) -> dict[str, d
     return {rung: {m.name: evaluate(m, y, p) for m in wanted} for rung, p in ladder.items()}
 
 
+def _warnings(
+    model: Model, built: Built, fitted: Fitted, judged: Mapping[str, Vector], now: int, home: Home
+) -> list[Warned]:
+    """What is to be said of single features."""
+    if fitted.importance:
+        nothing = unused(fitted.importance)
+    else:
+        nothing = without_influence(load(fitted.folder, fitted.sha256), judged)
+    columns = {n: v[: built.fit] for n, v in built.rows.columns.items()}
+    features = model.rows.feature_set
+    return [*useless(columns, nothing), *costly(features, home.table, home.engine, now)]
+
+
 def register(trained: Trained, now: int, reason: str, transaction: Transaction) -> int:
     """Appends a version with all that is known of it: metrics, gates, its run, a decision."""
     model, fitted = trained.model, trained.fitted
@@ -143,9 +161,21 @@ def register(trained: Trained, now: int, reason: str, transaction: Transaction) 
         "version": number,
         "gates": [v.to_json() for v in trained.verdicts],
         "trigger": reason,
+        "warnings": [w.to_json() for w in trained.warnings],
     }
-    decide(transaction, now, model.name, "trained", f"{reason}; {verdict}", evidence)
+    new = told(_not_told_before(trained, transaction))
+    sentence = f"{reason}; {verdict}; {new}" if new else f"{reason}; {verdict}"
+    decide(transaction, now, model.name, "trained", sentence, evidence)
     return number
+
+
+def _not_told_before(trained: Trained, transaction: Transaction) -> list[Warned]:
+    """The warnings that the training before did not have: the timeline has each once."""
+    name = trained.model.name
+    found = transaction.select("decision", order="-number", limit=1, subject=name, kind="trained")
+    before = found[0]["evidence"].get("warnings", ()) if found else ()
+    known = {(w["feature"], w["problem"]) for w in before}
+    return [w for w in trained.warnings if (w.feature, w.problem) not in known]
 
 
 def _track(trained: Trained, number: int, now: int, transaction: Transaction) -> None:

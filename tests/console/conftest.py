@@ -87,6 +87,9 @@ def _fill(transaction: Transaction) -> None:
     assign(transaction, "returns", "canary", 4, START + 20 * DAY, 0.1)
     for kind in ("trained", "promoted", "rolled_back", "incident_opened"):
         decide(transaction, START + 7 * DAY, "returns", kind, HOSTILE, {"why": HOSTILE})
+    of_no_use = {"feature": HOSTILE, "problem": "no use", "reason": "is always 1"}
+    told = {"version": 4, "warnings": [of_no_use]}
+    decide(transaction, START + 20 * DAY, "returns", "trained", HOSTILE, told)
     for day in range(40):
         _measure(transaction, START + day * DAY, 0.5 - day / 1000, 0.5)
     for number, closed in ((1, START + 9 * DAY), (2, None)):

@@ -78,6 +78,12 @@ def test_a_version_that_was_refused_says_so(graph: Graph, filled: Home) -> None:
         assert standing in words
 
 
+def test_a_version_says_which_features_are_worth_a_look(graph: Graph, filled: Home) -> None:
+    words = check(client(graph, filled).get("/console/versions/returns").text).words
+    assert words.count("feature to look at") == 1
+    assert f"{HOSTILE} is always 1" in words
+
+
 @pytest.mark.parametrize("page", ["/nothing", "/versions/nothing", "/versions/a/b"])
 def test_an_unknown_page_is_not_found(page: str, graph: Graph, empty: Home) -> None:
     answer = client(graph, empty).get(f"/console{page}")

@@ -132,3 +132,31 @@ def test_what_cannot_be_trained_is_told(home: Home) -> None:
     broken: Any = small.Broken()
     with pytest.raises(FitFailed, match="the estimator is broken"):
         trained(home, small.model(estimator=broken))
+
+
+class Odd(ms.FeatureView, key=Payment.card):
+    nothing = ms.count(where=Payment.amount < 0)
+    empty = ms.mean(Payment.amount, where=Payment.amount < 0)
+
+
+def test_features_of_no_use_are_told_with_the_first_training_that_finds_them(home: Home) -> None:
+    model = small.model(features=[Card, Odd, Payment.amount])
+    made = trained(home, model)
+    wanted = {"Odd.nothing": "is always 0", "Odd.empty": "is always NULL"}
+    assert {w.feature: w.reason for w in made.warnings} == wanted
+    for _ in range(2):
+        registered(home, made)
+    with home.metadata.read() as snapshot:
+        first, second = snapshot.select("decision", order="number")
+    said = "of no use: Odd.nothing is always 0, Odd.empty is always NULL"
+    assert first["reason"] == f"because; v1 met every gate; {said}"
+    assert second["reason"] == "because; v2 met every gate"
+    assert first["evidence"]["warnings"] == second["evidence"]["warnings"]
+    assert {w["feature"] for w in first["evidence"]["warnings"]} == wanted.keys()
+
+
+def test_a_training_without_anything_to_say_of_features_says_nothing(home: Home) -> None:
+    registered(home, trained(home, small.model()))
+    with home.metadata.read() as snapshot:
+        (decision,) = snapshot.select("decision")
+    assert decision["evidence"]["warnings"] == []
