@@ -158,6 +158,20 @@ def test_tiles_built_from_history_go_on_like_those_that_were_streamed(
         assert_equal(values, point_in_time(FEATURES, request, times, tables, engine))
 
 
+def test_a_version_stands_at_the_time_when_the_next_arrives_and_not_after(
+    store: OnlineStore,
+) -> None:
+    """A batch may end amid the rows of one arrival: they wait, and so does what they end."""
+    store.clear({})
+    online = OnlineFeatures.of(store, VIEWS)
+    for n, value in enumerate((1.0, 2.0)):
+        row = Row(n, 10 * n, 0, "a", value, "a", id=7, second=0)
+        online.apply([(Change, table_of(Change, [row]))], Applied(n + 1, 10 * n - n))
+    reads = [online.read(FEATURES, questions(["a"], [0]), at) for at in (10, 11)]
+    assert [at for at, _ in reads] == [10, 11]
+    assert [values["OfChanges.sum_value_ever"].tolist() for _, values in reads] == [[1.0], [2.0]]
+
+
 def test_a_version_that_moves_to_another_key_leaves_the_first(
     store: OnlineStore, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import mainspring as ms
 from mainspring.errors import DiskFull, NotMaterialised
@@ -112,6 +113,15 @@ def test_keys_are_the_same_in_events_and_requests_whatever_their_type() -> None:
     assert key_bytes("V", 0.5) == b"V\x000.5"
     long = [key_bytes("V", "x" * 600 + end) for end in "ab"]
     assert len(set(long)) == 2 and max(map(len, long)) < 512
+
+
+odd_texts = st.text("\0\1\2a", max_size=4)
+pairs = st.tuples(odd_texts, odd_texts)
+
+
+@given(pairs, pairs)
+def test_no_two_pairs_of_keys_have_one_name(a: tuple[str, str], b: tuple[str, str]) -> None:
+    assert (key_bytes("V", *a) == key_bytes("V", *b)) == (a == b)
 
 
 def test_other_definitions_are_not_read_as_these(store: OnlineStore) -> None:
