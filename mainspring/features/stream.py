@@ -27,7 +27,7 @@ from mainspring.sources.table import LIVE
 BATCH = 5_000
 """Records applied in one transaction, at most."""
 
-GATHER = 0.02
+GATHER = 0.005
 """Seconds from the beginning of a batch to that of the next, at least, unless that one is full.
 
 The rows of a busy stream gather meanwhile: fewer batches leave more of the process to requests.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -128,7 +129,9 @@ def give_role(service: Service, role: Role, number: int, share: float = 1.0) -> 
         assign(transaction, "payment", role, number, service.clock.now(), share)
 
 
-def test_the_time_of_an_answer_is_the_clocks(served: Served) -> None:
+def test_the_time_of_an_answer_is_the_clocks_once_all_is_applied(served: Served) -> None:
+    while served.service.stream.behind:
+        time.sleep(0.001)
     before = as_datetime(served.service.clock.now())
     answered = served.post("/predict/payment", payment("when")).json()
     late = before + timedelta(seconds=5)
