@@ -32,13 +32,15 @@ def _aggregate(
     return made(kind, args, window=Window.of(window, hop), where=where, **settings)
 
 
-def _between(kind: str, name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def _between(kind: str, name: str, value: float, low: int, high: int, *, whole: bool) -> None:
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        number = "a whole number" if whole else "a number"
         raise InvalidDeclaration(
             subject_name=f"ms.{kind}",
-            problem=f"{name}={value!r} is not between {low} and {high}",
+            problem=f"{name}={value!r} is not {number} between {low} and {high}",
             at=declared_at(),
-            remedy=f"write {name}= a number from {low} to {high}",
+            remedy=f"write {name}= {number} from {low} to {high}",
         )
 
 
@@ -205,6 +207,9 @@ def last_k(
     Args:
         k: how many, up to 64. A training set lists them as `View.name.0`, `View.name.1`, …
 
+    Raises:
+        InvalidDeclaration: k is no whole number from 1 to 64.
+
     Example:
         >>> from datetime import datetime
         >>> from mainspring import Column, Source, event_time, hours
@@ -215,7 +220,7 @@ def last_k(
         >>> last_k(Trip.driver, 2, window=hours(1))[1]
         last_k(Trip.driver, window=1h hop 5m, k=2)[1]
     """
-    _between("last_k", "k", k, 1, _MOST)
+    _between("last_k", "k", k, 1, _MOST, whole=True)
     return cast("Wide[T]", _aggregate("last_k", of, window, hop, where, k=k))
 
 
@@ -229,6 +234,9 @@ def top_k(
     Args:
         k: how many, up to 64. A training set lists them as `View.name.0`, `View.name.1`, …
 
+    Raises:
+        InvalidDeclaration: k is no whole number from 1 to 64.
+
     Example:
         >>> from datetime import datetime
         >>> from mainspring import Column, Source, event_time, hours
@@ -239,7 +247,7 @@ def top_k(
         >>> len(top_k(Trip.driver, 3, window=hours(1)))
         3
     """
-    _between("top_k", "k", k, 1, _MOST)
+    _between("top_k", "k", k, 1, _MOST, whole=True)
     return cast("Wide[T]", _aggregate("top_k", of, window, hop, where, k=k))
 
 
@@ -278,6 +286,9 @@ def quantile(
     Args:
         q: 0 for the least, 0.5 for the median, 1 for the greatest.
 
+    Raises:
+        InvalidDeclaration: q is no number from 0 to 1.
+
     Example:
         >>> from datetime import datetime
         >>> from mainspring import Column, Source, event_time, hours
@@ -288,7 +299,7 @@ def quantile(
         >>> quantile(Trip.fare, 0.9, window=hours(1))
         quantile(Trip.fare, window=1h hop 5m, q=0.9)
     """
-    _between("quantile", "q", q, 0, 1)
+    _between("quantile", "q", q, 0, 1, whole=False)
     return _aggregate("quantile", of, window, hop, where, q=float(q))
 
 
@@ -316,7 +327,7 @@ def ewma(
         ewma(Trip.fare, window=all history, half_life_us=21600000000)
     """
     length = microseconds(half_life, "half_life")
-    _between("ewma", "half_life", length, 1, 2**62)
+    _between("ewma", "half_life", length, 1, 2**62, whole=True)
     return _aggregate("ewma", of, window, hop, where, half_life_us=length)
 
 

@@ -193,9 +193,7 @@ class Texts:
 
     def rank(self, codes: Ints) -> Ints:
         """Numbers that order codes as their texts are ordered."""
-        named, order = np.unique(self.named(codes).astype(str), return_inverse=True)
-        del named
-        return order
+        return np.unique(self.named(codes).astype(str), return_inverse=True)[1]
 
 
 def nothing(kind: str, owners: int, parameter: float | None) -> Values:

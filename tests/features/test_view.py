@@ -109,3 +109,16 @@ def test_a_key_is_a_column() -> None:
 
         class Bad(ms.FeatureView, key=key):
             n = ms.count()
+
+
+@pytest.mark.parametrize("k", [0, 65, 2.5, True, "a", None])
+def test_a_wide_feature_has_a_whole_number_of_values(k: Any) -> None:
+    for made in (ms.last_k, ms.top_k):
+        with pytest.raises(InvalidDeclaration, match="is not a whole number between 1 and 64"):
+            made(Departure.delay, k)
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.5, float("nan"), "a", None])
+def test_a_quantile_is_between_nothing_and_all(q: Any) -> None:
+    with pytest.raises(InvalidDeclaration, match="is not a number between 0 and 1"):
+        ms.quantile(Departure.delay, q)
